@@ -1,0 +1,12 @@
+//! Buffers: what has arrived but is not yet a frame, and what is queued but not yet written.
+//!
+//! Knows bytes only; not who fills a buffer, nor who drains it.
+
+mod inbox;
+mod outbox;
+mod pool;
+
+pub(crate) use inbox::Inbox;
+pub(crate) use outbox::MAX_SLICES;
+pub use outbox::Outbox;
+pub(crate) use pool::Pool;

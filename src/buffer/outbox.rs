@@ -1,0 +1,467 @@
+//! `Outbox`: the queue of bytes on their way to one peer.
+//!
+//! Small pieces are copied together, large shared ones are queued by reference, and a large piece
+//! of the input that is being driven is queued as a range of it and written from where it lies.
+//! Knows neither sockets nor frames.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+
+use super::pool::Reuse;
+
+/// Bytes queued to a peer, in order, up to a limit.
+///
+/// An encoder writes its messages here; a callback reaches it as `cx.out()`. Writing never blocks
+/// and never fails half-way: what would exceed the limit (`Limits::max_outbound`, bytes) is
+/// dropped whole, and the connection then ends with `CloseReason::OutboundLimit`.
+///
+/// It implements [`std::io::Write`], so that `write!` and any serialiser can be used;
+/// [`Outbox::with_buf`] lends a [`bytes::BufMut`].
+///
+/// ```
+/// # use windlass::Outbox;
+/// use std::io::Write;
+///
+/// let mut out = Outbox::new();
+/// write!(out, "{} bottles", 99)?;
+/// out.with_buf(|buf| bytes::BufMut::put_u16(buf, 7));
+/// assert_eq!(out.to_vec(), b"99 bottles\0\x07");
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Debug)]
+pub struct Outbox {
+    /// The copied bytes of all `Flat` segments, one after the other.
+    flat: Vec<u8>,
+    /// First byte of `flat` that is not yet written. Invariant: `flat_start <= flat.len()`.
+    flat_start: usize,
+    /// What is queued, in order; empty when all of it is flat, which is the common case.
+    segments: VecDeque<Segment>,
+    /// Bytes queued, of all kinds.
+    len: usize,
+    /// Bytes that may be queued.
+    limit: usize,
+    /// Something was dropped because of `limit`.
+    overflowed: bool,
+    /// Where the input that is being driven lies in memory; empty when there is none.
+    input_addr: usize,
+    input_len: usize,
+}
+
+#[derive(Debug)]
+enum Segment {
+    /// The next so many bytes of `flat`.
+    Flat(usize),
+    /// Somebody else's bytes, kept alive by us.
+    Shared(Bytes),
+    /// A range of the input that is being driven; settled before that input goes away.
+    Input { start: usize, len: usize },
+}
+
+impl Segment {
+    fn len(&self) -> usize {
+        match self {
+            Segment::Flat(len) | Segment::Input { len, .. } => *len,
+            Segment::Shared(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl Outbox {
+    /// An empty queue without a limit: what an encoder's own tests need.
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// Queues a copy of `bytes`.
+    ///
+    /// A large piece of the frame that is being handled is not copied if the kernel takes it
+    /// within this event.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        if !self.admit(bytes.len()) {
+            return;
+        }
+        if bytes.len() >= INPUT_MIN_LEN
+            && let Some(start) = self.position_in_input(bytes)
+        {
+            return self.push(Segment::Input {
+                start,
+                len: bytes.len(),
+            });
+        }
+        self.flat.extend_from_slice(bytes);
+        self.added_flat(bytes.len());
+    }
+
+    /// Queues `bytes`: by reference if there are many, otherwise as a copy.
+    pub fn put_shared(&mut self, bytes: Bytes) {
+        if bytes.len() < SHARED_MIN_LEN {
+            return self.put(&bytes);
+        }
+        if self.admit(bytes.len()) {
+            self.push(Segment::Shared(bytes));
+        }
+    }
+
+    /// Lends the queue's end as a [`bytes::BufMut`] to append to.
+    ///
+    /// The limit is applied when `write` returns: if what it appended is too much, all of that is
+    /// dropped.
+    pub fn with_buf(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.flat.len();
+        write(&mut self.flat);
+        assert!(self.flat.len() >= before, "the buffer is only appended to");
+        let added = self.flat.len() - before;
+        if self.admit(added) {
+            self.added_flat(added);
+        } else {
+            self.flat.truncate(before);
+        }
+    }
+
+    /// How many bytes are queued.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is queued.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many more bytes fit within the limit.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.limit - self.len
+    }
+
+    /// A copy of everything that is queued: for tests, and to encode a message once for many.
+    ///
+    /// # Panics
+    /// While a callback runs the queue may refer to its input, which is not at hand here.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.len);
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        assert!(
+            self.segments.len() <= MAX_SLICES,
+            "a queue is copied before it grows long"
+        );
+        let count = self.gather(&[], &mut slices);
+        for slice in &slices[..count] {
+            all.extend_from_slice(slice);
+        }
+        all
+    }
+
+    /// Sets how many bytes may be queued.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(self.len);
+    }
+
+    /// Whether something was dropped because of the limit.
+    #[inline]
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// From here on, pieces of `input` may be queued as ranges of it.
+    #[inline]
+    pub(crate) fn begin_input(&mut self, input: &[u8]) {
+        debug_assert_eq!(self.input_len, 0, "one input is driven at a time");
+        self.input_addr = input.as_ptr().addr();
+        self.input_len = input.len();
+    }
+
+    /// `input` is about to go away: copies what is still queued of it.
+    #[inline]
+    pub(crate) fn end_input(&mut self, input: &[u8]) {
+        self.input_len = 0;
+        if self.segments.is_empty() {
+            return;
+        }
+        for segment in &mut self.segments {
+            if let Segment::Input { start, len } = *segment {
+                *segment = Segment::Shared(Bytes::copy_from_slice(&input[start..start + len]));
+            }
+        }
+    }
+
+    /// The front of the queue as one slice, and whether that is all of it.
+    #[inline]
+    pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], bool) {
+        match self.segments.front() {
+            None => (&self.flat[self.flat_start..], true),
+            Some(Segment::Flat(len)) => (
+                &self.flat[self.flat_start..][..*len],
+                self.segments.len() == 1,
+            ),
+            Some(Segment::Shared(bytes)) => (bytes, self.segments.len() == 1),
+            Some(&Segment::Input { start, len }) => {
+                (&input[start..start + len], self.segments.len() == 1)
+            }
+        }
+    }
+
+    /// Fills `slices` with the front of the queue and says how many it filled.
+    pub(crate) fn gather<'a>(&'a self, input: &'a [u8], slices: &mut [IoSlice<'a>]) -> usize {
+        if self.segments.is_empty() {
+            slices[0] = IoSlice::new(&self.flat[self.flat_start..]);
+            return usize::from(self.len > 0);
+        }
+        let mut flat = &self.flat[self.flat_start..];
+        let mut count = 0;
+        for (slot, segment) in slices.iter_mut().zip(&self.segments) {
+            let bytes = match segment {
+                Segment::Flat(len) => {
+                    let (bytes, rest) = flat.split_at(*len);
+                    flat = rest;
+                    bytes
+                }
+                Segment::Shared(bytes) => bytes,
+                Segment::Input { start, len } => &input[*start..start + len],
+            };
+            *slot = IoSlice::new(bytes);
+            count += 1;
+        }
+        count
+    }
+
+    /// Removes the first `len` bytes: the kernel has taken them.
+    #[inline]
+    pub(crate) fn consume(&mut self, len: usize) {
+        assert!(len <= self.len, "no more is written than was queued");
+        self.len -= len;
+        if self.len == 0 {
+            self.flat.clear();
+            self.flat_start = 0;
+            self.segments.clear();
+        } else if self.segments.is_empty() {
+            self.flat_start += len;
+        } else {
+            self.consume_segments(len);
+        }
+    }
+
+    fn consume_segments(&mut self, mut len: usize) {
+        while len > 0 {
+            let segment = self.segments.front_mut().expect("segments add up to `len`");
+            let taken = len.min(segment.len());
+            match segment {
+                Segment::Flat(left) => {
+                    self.flat_start += taken;
+                    *left -= taken;
+                }
+                Segment::Shared(bytes) => bytes.advance(taken),
+                Segment::Input { start, len } => {
+                    *start += taken;
+                    *len -= taken;
+                }
+            }
+            if segment.len() == 0 {
+                self.segments.pop_front();
+            }
+            len -= taken;
+        }
+    }
+
+    /// Whether `len` more bytes fit; if not, that is remembered.
+    #[inline]
+    fn admit(&mut self, len: usize) -> bool {
+        // Once something was dropped, everything behind it is: the peer must never see a gap.
+        if len > self.limit - self.len || self.overflowed {
+            self.overflowed = true;
+            return false;
+        }
+        true
+    }
+
+    #[inline]
+    fn added_flat(&mut self, len: usize) {
+        self.len += len;
+        if !self.segments.is_empty() && len > 0 {
+            if let Some(Segment::Flat(last)) = self.segments.back_mut() {
+                *last += len;
+            } else {
+                self.segments.push_back(Segment::Flat(len));
+            }
+        }
+        // What is written at the front is given up once it is the larger part, so that a queue
+        // which never runs empty does not grow: linear for the reason given at `Inbox::extend`.
+        if self.flat_start > COMPACT_MIN_LEN && self.flat_start > self.flat.len() / 2 {
+            self.flat.copy_within(self.flat_start.., 0);
+            self.flat.truncate(self.flat.len() - self.flat_start);
+            self.flat_start = 0;
+        }
+    }
+
+    fn push(&mut self, segment: Segment) {
+        if self.segments.is_empty() && self.len > 0 {
+            self.segments.push_back(Segment::Flat(self.len));
+        }
+        self.len += segment.len();
+        self.segments.push_back(segment);
+    }
+
+    /// Where `bytes` begins in the input that is being driven, if it is a part of it.
+    ///
+    /// Told by its address: a slice that lies within the input's memory while that is borrowed
+    /// can be nothing else than a part of it.
+    fn position_in_input(&self, bytes: &[u8]) -> Option<usize> {
+        let start = bytes.as_ptr().addr().checked_sub(self.input_addr)?;
+        let end = start.checked_add(bytes.len())?;
+        (end <= self.input_len).then_some(start)
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox {
+            flat: Vec::new(),
+            flat_start: 0,
+            segments: VecDeque::new(),
+            len: 0,
+            limit: usize::MAX,
+            overflowed: false,
+            input_addr: 0,
+            input_len: 0,
+        }
+    }
+}
+
+impl io::Write for Outbox {
+    /// Always takes all of `bytes`; see [`Outbox`] for what happens beyond the limit.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: the queue is written at the end of the event.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Reuse for Outbox {
+    fn reset(&mut self) {
+        self.flat.clear();
+        self.flat_start = 0;
+        self.segments.clear();
+        self.len = 0;
+        self.limit = usize::MAX;
+        self.overflowed = false;
+        self.input_len = 0;
+    }
+
+    fn kept_len(&self) -> usize {
+        self.flat.capacity() + self.segments.capacity() * size_of::<Segment>()
+    }
+}
+
+/// Slices that one vectored write takes at most.
+pub(crate) const MAX_SLICES: usize = 64;
+/// From this length on, shared bytes are queued by reference: below it, copying is cheaper than a
+/// slice of its own in a vectored write.
+const SHARED_MIN_LEN: usize = 2048;
+/// From this length on, a piece of the input is queued as a range of it.
+const INPUT_MIN_LEN: usize = 512;
+/// Written bytes at the front that are not worth moving for.
+const COMPACT_MIN_LEN: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Drains `out` by writes of at most `step` bytes, as a kernel would.
+    fn drain(out: &mut Outbox, input: &[u8], step: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let count = out.gather(input, &mut slices);
+            let bytes: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
+            assert!(bytes.starts_with(out.front(input).0));
+            let taken = step.min(bytes.len());
+            all.extend_from_slice(&bytes[..taken]);
+            out.consume(taken);
+        }
+        all
+    }
+
+    #[test]
+    fn pieces_of_every_kind_leave_in_the_order_they_came() {
+        let input: Vec<u8> = (0..4000_u32).map(|n| n as u8).collect();
+        for step in [1, 7, 511, 512, 513, 2048, 100_000] {
+            let mut out = Outbox::new();
+            let mut expected = Vec::new();
+            out.begin_input(&input);
+            for round in 0..20_usize {
+                let small = [round as u8; 30];
+                out.put(&small);
+                expected.extend(small);
+                let piece = &input[round * 10..round * 10 + 100 * round];
+                out.put(piece);
+                expected.extend(piece);
+                let shared = Bytes::from(vec![round as u8; 300 * round]);
+                expected.extend(&shared);
+                out.put_shared(shared);
+            }
+            assert_eq!(out.len(), expected.len());
+            let mut head = Vec::new();
+            if step > 100 {
+                // A part leaves from the input itself, the rest after it was settled.
+                let front = out.front(&input).0.to_vec();
+                out.consume(front.len());
+                head = front;
+            }
+            out.end_input(&input);
+            head.extend(drain(&mut out, &[], step));
+            assert!(head == expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_whole_and_everything_behind_it() {
+        let mut out = Outbox::new();
+        out.set_limit(10);
+        out.put(b"12345678");
+        out.put(b"abc");
+        assert!(out.has_overflowed());
+        out.put(b"x");
+        out.with_buf(|buf| buf.extend(b"y"));
+        assert_eq!(out.to_vec(), b"12345678");
+    }
+
+    #[test]
+    fn exactly_the_limit_fits() {
+        let mut out = Outbox::new();
+        out.set_limit(10);
+        out.put(&[0; 10]);
+        assert!(!out.has_overflowed());
+        assert_eq!(out.remaining(), 0);
+    }
+
+    #[test]
+    fn a_queue_that_never_runs_empty_does_not_grow() {
+        let mut out = Outbox::new();
+        out.put(&[1; 1000]);
+        for _ in 0..10_000 {
+            out.put(&[2; 1000]);
+            out.consume(1000);
+        }
+        assert!(out.kept_len() < 64 * 1024, "{}", out.kept_len());
+    }
+
+    #[test]
+    fn bytes_elsewhere_are_not_taken_for_the_input() {
+        let input = vec![1; 1000];
+        let other = vec![2; 1000];
+        let mut out = Outbox::new();
+        out.begin_input(&input);
+        out.put(&other);
+        out.end_input(&input);
+        assert_eq!(out.to_vec(), other);
+    }
+}

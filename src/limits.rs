@@ -1,0 +1,121 @@
+//! `Limits`: every bound of a connection, with its default.
+//!
+//! Plain numbers. What happens at each bound is enforced elsewhere and listed in ARCHITECTURE.md.
+
+use std::time::Duration;
+
+/// The bounds of every connection of one service. `Limits::default()` is safe for the open
+/// network.
+///
+/// | field | default | at the bound |
+/// |---|---|---|
+/// | `high_water` | 64 KiB | the connection is neither decoded nor read |
+/// | `low_water` | 16 KiB | decoding and reading go on, `on_drain` is called |
+/// | `max_outbound` | 1 MiB | closed: `OutboundLimit` |
+/// | `stall_timeout` | 30 s | closed: `Stalled` |
+/// | `max_inbound` | 1 MiB | closed: `InboundLimit` |
+/// | `connect_timeout` | 10 s | closed: `ConnectTimeout` |
+/// | `first_byte_timeout` | off | closed: `FirstByteTimeout` |
+/// | `idle_timeout` | 10 min | finished: `IdleTimeout` |
+/// | `min_rate` | off | closed: `TooSlow` |
+/// | `drain_timeout` | 30 s | closed: `DrainTimeout` |
+/// | `linger_timeout` | 5 s | closed |
+/// | `max_linger` | 64 MiB | closed |
+/// | `max_timers` | 16 | `set_timer` answers `None` |
+///
+/// ```
+/// # use windlass::Limits;
+/// use std::time::Duration;
+/// let limits = Limits { idle_timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+/// assert_eq!(limits.high_water, 64 * 1024);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes queued to the peer above which nothing more is decoded or read from it.
+    pub high_water: usize,
+    /// Bytes queued to the peer below which decoding and reading go on after `high_water`.
+    pub low_water: usize,
+    /// Bytes queued to the peer beyond which the connection is reset.
+    pub max_outbound: usize,
+    /// How long the peer may take nothing of what is queued to it before the connection is reset.
+    pub stall_timeout: Duration,
+    /// Bytes of one unfinished frame that are kept for a decoder which states no maximum of its
+    /// own.
+    pub max_inbound: usize,
+    /// How long a connection that we open may take to be made.
+    pub connect_timeout: Duration,
+    /// How long an accepted peer may take to send its first byte. `None`: as long as it likes
+    /// within `idle_timeout`.
+    pub first_byte_timeout: Option<Duration>,
+    /// How long nothing may be received before the connection is finished. `None`: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How fast the peer has to send while a frame is unfinished. `None`: as slowly as it likes.
+    pub min_rate: Option<MinRate>,
+    /// How long the output that is queued when the connection finishes may take to leave.
+    pub drain_timeout: Duration,
+    /// How long, after our FIN, the peer may be silent before we close under its unread input.
+    pub linger_timeout: Duration,
+    /// Bytes that are read and thrown away after our FIN before we close all the same.
+    pub max_linger: usize,
+    /// Timers that one protocol may have pending.
+    pub max_timers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            high_water: 64 * 1024,
+            low_water: 16 * 1024,
+            max_outbound: 1024 * 1024,
+            stall_timeout: Duration::from_secs(30),
+            max_inbound: 1024 * 1024,
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: None,
+            idle_timeout: Some(Duration::from_secs(600)),
+            min_rate: None,
+            drain_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(5),
+            max_linger: 64 * 1024 * 1024,
+            max_timers: 16,
+        }
+    }
+}
+
+/// The slowest that a peer may send while it owes the rest of a frame: at least `bytes` in every
+/// stretch of length `per`.
+///
+/// A rate, not a time-out, so that a large honest upload over a thin line is not cut off while
+/// one byte every few seconds is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinRate {
+    /// Bytes that have to arrive in each stretch.
+    pub bytes: usize,
+    /// The length of a stretch.
+    pub per: Duration,
+}
+
+/// How much one entry may do in one turn before the others are served. See `Reactor::turn`.
+///
+/// Reaching a budget loses nothing: the entry runs again in the next turn, after the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Bytes read from one connection. Default 256 KiB: four fillings of the read buffer.
+    pub bytes: usize,
+    /// Frames delivered to one connection. Default 1,024.
+    pub frames: usize,
+    /// Connections accepted from one listener. Default 64.
+    pub accepts: usize,
+    /// Mails delivered, in all. Default 1,024.
+    pub mails: usize,
+}
+
+impl Default for Budgets {
+    fn default() -> Budgets {
+        Budgets {
+            bytes: 256 * 1024,
+            frames: 1024,
+            accepts: 64,
+            mails: 1024,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `Address`: where a stream socket listens or connects to, as text and as a value.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The address of a stream socket.
+///
+/// As text: `127.0.0.1:7000`, `[::1]:7000`, `unix:/run/x.sock` (a path), `unix:@name` (Linux's
+/// abstract name space). Port 0 asks the OS for a free one. Host names are not resolved: that
+/// would block.
+///
+/// ```
+/// # use windlass::net::Address;
+/// let address: Address = "unix:@windlass".parse()?;
+/// assert_eq!(address, Address::Abstract(b"windlass".to_vec()));
+/// assert_eq!(address.to_string(), "unix:@windlass");
+/// assert!("localhost".parse::<Address>().is_err());
+/// # Ok::<(), windlass::net::AddressError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// TCP over IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// A Unix stream socket with a path.
+    Unix(PathBuf),
+    /// A Unix stream socket in Linux's abstract name space.
+    Abstract(Vec<u8>),
+    /// A Unix stream socket without a name, as the connecting side usually is.
+    Unnamed,
+}
+
+impl Address {
+    /// The IP address and port, if it has them.
+    pub fn as_ip(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Ip(address) => Some(*address),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => None,
+        }
+    }
+
+    /// The port, if it has one.
+    pub fn port(&self) -> Option<u16> {
+        self.as_ip().map(|address| address.port())
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        Address::Ip(address)
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Address {
+        Address::Unix(path.to_owned())
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Address, AddressError> {
+        if let Some(name) = text.strip_prefix("unix:@") {
+            return Ok(Address::Abstract(name.as_bytes().to_vec()));
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Address::Unix(PathBuf::from(path)));
+        }
+        match text.parse() {
+            Ok(address) => Ok(Address::Ip(address)),
+            Err(_) => Err(AddressError {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
+            Address::Unnamed => f.write_str("unix:"),
+        }
+    }
+}
+
+/// A text that is not an [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError {
+    text: String,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.text;
+        write!(
+            f,
+            "{text:?} is not an address: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME"
+        )
+    }
+}
+
+impl std::error::Error for AddressError {}

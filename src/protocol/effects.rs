@@ -1,0 +1,329 @@
+//! `Effects`: what the callbacks of one event have asked for.
+//!
+//! Output is appended to a queue at once; everything else is recorded, and applied by the reactor
+//! after the callback, in the order in which it was recorded. Knows nothing of how it is applied.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Mail;
+use super::driver::{Driver, IntoDriver};
+use crate::buffer::Outbox;
+use crate::close::CloseReason;
+use crate::net::Connect;
+use crate::token::{Token, Tokens};
+
+/// What happened to a message. It may be ignored: the limits hold all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It leaves at the end of this event, as far as the peer takes it.
+    Queued,
+    /// It is queued, and more than `Limits::high_water` bytes are: the time to stop producing
+    /// until `on_drain`.
+    HighWater,
+    /// It was dropped: our side of the connection has ended, or is about to.
+    Closed,
+}
+
+/// Names a timer for ever: it is never given to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(u64);
+
+impl TimerId {
+    pub(crate) const fn from_raw(number: u64) -> TimerId {
+        TimerId(number)
+    }
+}
+
+impl fmt::Display for TimerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "timer {}", self.0)
+    }
+}
+
+/// Everything that a callback can touch: one value in the whole reactor, lent to whichever
+/// connection has an event.
+pub struct Effects {
+    /// Output to the connection that has the event.
+    pub(crate) out: Outbox,
+    /// What its protocol wants done to the connection itself.
+    pub(crate) control: Control,
+    /// What it wants done to anything else.
+    pub(crate) intents: Intents,
+    /// `Limits::high_water` of the connection.
+    pub(crate) high_water: usize,
+    /// Bytes that were already queued when the event began; with `out`, what `queued_len` says.
+    pub(crate) frames: u64,
+}
+
+impl Effects {
+    pub(crate) fn new(now: Instant) -> Effects {
+        Effects {
+            out: Outbox::new(),
+            control: Control::default(),
+            intents: Intents::new(now),
+            high_water: usize::MAX,
+            frames: 0,
+        }
+    }
+
+    /// Whether a decode loop has to stop after the frame that was just handled.
+    #[inline]
+    pub(crate) fn wants_stop(&self) -> bool {
+        self.control.is_stopping || self.out.len() > self.high_water || self.out.has_overflowed()
+    }
+}
+
+impl fmt::Debug for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effects")
+            .field("intents", &self.intents)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a protocol wants done to its own connection.
+#[derive(Default)]
+pub(crate) struct Control {
+    /// Something below was set in a way that ends the decode loop: one test per frame.
+    pub(crate) is_stopping: bool,
+    /// Our half has ended: nothing more can be sent. Invariant: set before the callback by
+    /// whoever lends the effects.
+    pub(crate) is_mute: bool,
+    /// Nothing is to be decoded or read until the protocol resumes.
+    pub(crate) is_paused: bool,
+    /// Our FIN is to follow what is queued; input still counts.
+    pub(crate) finish_writes: bool,
+    pub(crate) ending: Option<Ending>,
+    pub(crate) switch: Option<Box<dyn Driver>>,
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// After what is queued has left.
+    Finish(CloseReason),
+    /// Now, with a reset.
+    Abort(CloseReason),
+}
+
+impl Control {
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.is_stopping = true;
+        self.is_mute = true;
+        // An abort overrules a finish; otherwise the first word counts.
+        match (self.ending, ending) {
+            (None, _) | (Some(Ending::Finish(_)), Ending::Abort(_)) => self.ending = Some(ending),
+            (Some(_), _) => {}
+        }
+    }
+}
+
+/// What callbacks want done to anything but their own connection. Recorded here, applied after
+/// the callback, in order.
+///
+/// Every [`Context`](super::Context) derefs to it.
+#[derive(Debug)]
+pub struct Intents {
+    /// Whose callback is running.
+    pub(crate) token: Token,
+    /// The time of this turn.
+    pub(crate) now: Instant,
+    pub(crate) tokens: Tokens,
+    pub(crate) list: Vec<Intent>,
+    next_timer: u64,
+    /// Timers that the running callback's owner may still set.
+    pub(crate) timers_left: usize,
+    /// Messages of others to this connection that were dropped because it was too slow.
+    pub(crate) missed: u32,
+}
+
+/// One recorded wish.
+#[derive(Debug)]
+pub(crate) enum Intent {
+    Send {
+        to: Token,
+        bytes: Bytes,
+    },
+    /// As `Send`; and while `to` is over its high water, `from` is not read.
+    Forward {
+        from: Token,
+        to: Token,
+        bytes: Bytes,
+    },
+    Mail {
+        to: Token,
+        mail: Mail,
+    },
+    Finish(Token),
+    FinishWrites(Token),
+    Abort(Token),
+    Resume(Token),
+    Connect {
+        token: Token,
+        to: Box<Connect>,
+        driver: Box<dyn Driver>,
+    },
+    SetTimer {
+        owner: Token,
+        id: TimerId,
+        after: Duration,
+        every: Option<Duration>,
+    },
+    CancelTimer {
+        owner: Token,
+        id: TimerId,
+    },
+    Shutdown {
+        grace: Duration,
+    },
+}
+
+impl Intents {
+    fn new(now: Instant) -> Intents {
+        Intents {
+            token: Token::from_parts(u32::MAX, u32::MAX),
+            now,
+            tokens: Tokens::default(),
+            list: Vec::new(),
+            next_timer: 0,
+            timers_left: 0,
+            missed: 0,
+        }
+    }
+
+    /// The token of the entry whose callback is running.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The time at which this turn began. One reading serves all callbacks of a turn.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Whether `token` still names an entry.
+    pub fn is_alive(&self, token: Token) -> bool {
+        self.tokens.is_alive(token)
+    }
+
+    /// Sends bytes, already encoded, over another connection.
+    ///
+    /// What happens if that connection is too slow is its own limits' business: over its high
+    /// water, `Listen::skip_when_slow` or `Connect::skip_when_slow` decides whether the bytes are
+    /// skipped (its protocol learns how many messages from [`Intents::take_missed`]); over its
+    /// hard limit it is reset. If it is gone, nothing happens.
+    pub fn send_to(&mut self, to: Token, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        self.list.push(Intent::Send { to, bytes });
+    }
+
+    /// As [`Intents::send_to`], with back-pressure: while the other connection has more than its
+    /// high water queued, this one is neither decoded nor read. What a forwarder needs.
+    pub fn forward_to(&mut self, to: Token, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        self.list.push(Intent::Forward {
+            from: self.token,
+            to,
+            bytes,
+        });
+    }
+
+    /// Sends a value to the `on_mail` of another entry. Undeliverable mail is counted and handed
+    /// to `Reactor::on_undeliverable`.
+    pub fn mail_to<M: Send + 'static>(&mut self, to: Token, mail: M) {
+        self.list.push(Intent::Mail {
+            to,
+            mail: Box::new(mail),
+        });
+    }
+
+    /// Finishes another connection: what is queued to it still leaves. Closes a listener or a
+    /// custom source.
+    pub fn finish_other(&mut self, token: Token) {
+        self.list.push(Intent::Finish(token));
+    }
+
+    /// Ends our half of another connection once what is queued to it has left.
+    pub fn finish_writes_other(&mut self, token: Token) {
+        self.list.push(Intent::FinishWrites(token));
+    }
+
+    /// Resets another connection.
+    pub fn abort_other(&mut self, token: Token) {
+        self.list.push(Intent::Abort(token));
+    }
+
+    /// Lets another connection go on after its protocol paused it.
+    pub fn resume_other(&mut self, token: Token) {
+        self.list.push(Intent::Resume(token));
+    }
+
+    /// Opens a connection, to be served by `protocol`. The outcome is an event: `on_open`, or
+    /// `on_close` with the reason.
+    ///
+    /// The token is valid at once: what is sent to it before the connection is made is queued.
+    pub fn connect(&mut self, to: impl Into<Connect>, protocol: impl IntoDriver) -> Token {
+        let token = self.tokens.reserve();
+        let driver: Box<dyn Driver> = Box::new(protocol.into_driver());
+        self.list.push(Intent::Connect {
+            token,
+            to: Box::new(to.into()),
+            driver,
+        });
+        token
+    }
+
+    /// Sets a timer that fires once, never early. `None` if this entry already has
+    /// `Limits::max_timers` pending. Timers end with their entry.
+    pub fn set_timer(&mut self, after: Duration) -> Option<TimerId> {
+        self.add_timer(after, None)
+    }
+
+    /// Sets a timer that fires every `period` (at least 1 ms), first after one period. Firings
+    /// that a stall made impossible are skipped, not made up for. `None` as for
+    /// [`Intents::set_timer`].
+    pub fn set_interval(&mut self, period: Duration) -> Option<TimerId> {
+        self.add_timer(period, Some(period))
+    }
+
+    /// Cancels a timer of this entry. It will not fire any more, even if it is already due.
+    pub fn cancel_timer(&mut self, id: TimerId) {
+        self.list.push(Intent::CancelTimer {
+            owner: self.token,
+            id,
+        });
+    }
+
+    /// How many messages from other connections were skipped because this one was over its high
+    /// water, since the last call.
+    pub fn take_missed(&mut self) -> u32 {
+        std::mem::take(&mut self.missed)
+    }
+
+    /// Shuts the reactor down: listeners close, connections finish, and what is left after
+    /// `grace` is reset.
+    pub fn shutdown(&mut self, grace: Duration) {
+        self.list.push(Intent::Shutdown { grace });
+    }
+
+    fn add_timer(&mut self, after: Duration, every: Option<Duration>) -> Option<TimerId> {
+        self.timers_left = self.timers_left.checked_sub(1)?;
+        let id = self.new_timer_id();
+        self.list.push(Intent::SetTimer {
+            owner: self.token,
+            id,
+            after,
+            every,
+        });
+        Some(id)
+    }
+
+    pub(crate) fn new_timer_id(&mut self) -> TimerId {
+        let id = TimerId::from_raw(self.next_timer);
+        self.next_timer += 1;
+        id
+    }
+}
