@@ -381,10 +381,13 @@ mod tests {
         while !out.is_empty() {
             let mut slices = [IoSlice::new(&[]); 3];
             let count = out.gather(input, &mut slices);
-            let bytes: Vec<u8> = slices[..count].iter().flat_map(|s| s.to_vec()).collect();
-            assert!(bytes.starts_with(out.front(input).0));
-            let taken = step.min(bytes.len());
-            all.extend_from_slice(&bytes[..taken]);
+            assert!(slices[0].starts_with(out.front(input).0));
+            let mut taken = 0;
+            for slice in &slices[..count] {
+                let part = slice.len().min(step - taken);
+                all.extend_from_slice(&slice[..part]);
+                taken += part;
+            }
             out.consume(taken);
         }
         all

@@ -13,7 +13,8 @@ use crate::buffer::Outbox;
 /// ```
 /// use windlass::framing::{Decoder, Raw, Step};
 ///
-/// let step = Raw.decode(b"anything")?;
+/// let mut raw = Raw;
+/// let step = raw.decode(b"anything")?;
 /// assert_eq!(step, Step::Frame { frame: &b"anything"[..], consumed: 8 });
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
