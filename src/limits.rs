@@ -11,15 +11,15 @@ use std::time::Duration;
 /// |---|---|---|
 /// | `high_water` | 64 KiB | the connection is neither decoded nor read |
 /// | `low_water` | 16 KiB | decoding and reading go on, `on_drain` is called |
-/// | `max_outbound` | 1 MiB | closed: `OutboundLimit` |
-/// | `stall_timeout` | 30 s | closed: `Stalled` |
-/// | `max_inbound` | 1 MiB | closed: `InboundLimit` |
+/// | `max_outbound` | 1 MiB | reset: `OutboundLimit` |
+/// | `stall_timeout` | 30 s | reset: `Stalled` |
+/// | `max_inbound` | 1 MiB | finished: `InboundLimit` |
 /// | `connect_timeout` | 10 s | closed: `ConnectTimeout` |
-/// | `first_byte_timeout` | off | closed: `FirstByteTimeout` |
+/// | `first_byte_timeout` | off | finished: `FirstByteTimeout` |
 /// | `idle_timeout` | 10 min | finished: `IdleTimeout` |
-/// | `min_rate` | off | closed: `TooSlow` |
-/// | `drain_timeout` | 30 s | closed: `DrainTimeout` |
-/// | `linger_timeout` | 5 s | closed |
+/// | `min_rate` | off | finished: `TooSlow` |
+/// | `drain_timeout` | 60 s | reset: `DrainTimeout` |
+/// | `linger_timeout` | 30 s | closed |
 /// | `max_linger` | 64 MiB | closed |
 /// | `max_timers` | 16 | `set_timer` answers `None` |
 ///
@@ -47,15 +47,17 @@ pub struct Limits {
     /// How long an accepted peer may take to send its first byte. `None`: as long as it likes
     /// within `idle_timeout`.
     pub first_byte_timeout: Option<Duration>,
-    /// How long nothing may be received before the connection is finished. `None`: for ever.
+    /// How long nothing may pass in either direction before the connection is finished. `None`:
+    /// for ever.
     pub idle_timeout: Option<Duration>,
     /// How fast the peer has to send while a frame is unfinished. `None`: as slowly as it likes.
     pub min_rate: Option<MinRate>,
     /// How long the output that is queued when the connection finishes may take to leave.
     pub drain_timeout: Duration,
-    /// How long, after our FIN, the peer may be silent before we close under its unread input.
+    /// How long, after our FIN, the peer's input is still read and thrown away, so that closing
+    /// does not destroy our last reply.
     pub linger_timeout: Duration,
-    /// Bytes that are read and thrown away after our FIN before we close all the same.
+    /// Bytes that are thrown away once the connection is ending, before we close all the same.
     pub max_linger: usize,
     /// Timers that one protocol may have pending.
     pub max_timers: usize,
@@ -73,8 +75,8 @@ impl Default for Limits {
             first_byte_timeout: None,
             idle_timeout: Some(Duration::from_secs(600)),
             min_rate: None,
-            drain_timeout: Duration::from_secs(30),
-            linger_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(60),
+            linger_timeout: Duration::from_secs(30),
             max_linger: 64 * 1024 * 1024,
             max_timers: 16,
         }

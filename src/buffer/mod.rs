@@ -9,4 +9,4 @@ mod pool;
 pub(crate) use inbox::Inbox;
 pub(crate) use outbox::MAX_SLICES;
 pub use outbox::Outbox;
-pub(crate) use pool::Pool;
+pub(crate) use pool::{Pool, Reuse};

@@ -30,6 +30,8 @@ pub trait Driver: sealed::Sealed {
     #[doc(hidden)]
     fn on_mail(&mut self, mail: Mail, fx: &mut Effects);
     #[doc(hidden)]
+    fn on_shutdown(&mut self, fx: &mut Effects);
+    #[doc(hidden)]
     fn on_close(&mut self, reason: CloseReason, intents: &mut Intents);
     #[doc(hidden)]
     fn max_pending(&self) -> Option<usize>;
@@ -212,6 +214,10 @@ impl<P: Protocol> Driver for Stack<P> {
             .on_mail(mail, &mut Context::new(fx, &mut self.encoder));
     }
 
+    fn on_shutdown(&mut self, fx: &mut Effects) {
+        self.protocol.on_shutdown(&mut Context::new(fx, &mut self.encoder));
+    }
+
     fn on_close(&mut self, reason: CloseReason, intents: &mut Intents) {
         self.protocol.on_close(reason, intents);
     }
@@ -248,6 +254,10 @@ impl Driver for Box<dyn Driver> {
 
     fn on_mail(&mut self, mail: Mail, fx: &mut Effects) {
         (**self).on_mail(mail, fx);
+    }
+
+    fn on_shutdown(&mut self, fx: &mut Effects) {
+        (**self).on_shutdown(fx);
     }
 
     fn on_close(&mut self, reason: CloseReason, intents: &mut Intents) {

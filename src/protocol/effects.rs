@@ -27,13 +27,14 @@ pub enum Sent {
     Closed,
 }
 
-/// Names a timer for ever: it is never given to another one.
+/// Names a timer; like a [`Token`], it never comes to name another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(u64);
+pub struct TimerId(Token);
 
 impl TimerId {
-    pub(crate) const fn from_raw(number: u64) -> TimerId {
-        TimerId(number)
+    /// Where the reactor keeps the timer: an index that is reused.
+    pub(crate) const fn index(self) -> usize {
+        self.0.index()
     }
 }
 
@@ -54,7 +55,7 @@ pub struct Effects {
     pub(crate) intents: Intents,
     /// `Limits::high_water` of the connection.
     pub(crate) high_water: usize,
-    /// Bytes that were already queued when the event began; with `out`, what `queued_len` says.
+    /// Frames delivered, ever.
     pub(crate) frames: u64,
 }
 
@@ -72,7 +73,10 @@ impl Effects {
     /// Whether a decode loop has to stop after the frame that was just handled.
     #[inline]
     pub(crate) fn wants_stop(&self) -> bool {
-        self.control.is_stopping || self.out.len() > self.high_water || self.out.has_overflowed()
+        self.control.is_stopping
+            || self.out.len() > self.high_water
+            || self.out.has_overflowed()
+            || self.intents.list.len() >= MAX_INTENTS
     }
 }
 
@@ -133,7 +137,8 @@ pub struct Intents {
     pub(crate) now: Instant,
     pub(crate) tokens: Tokens,
     pub(crate) list: Vec<Intent>,
-    next_timer: u64,
+    /// Names of timers that are set.
+    timer_ids: Tokens,
     /// Timers that the running callback's owner may still set.
     pub(crate) timers_left: usize,
     /// Messages of others to this connection that were dropped because it was too slow.
@@ -161,6 +166,10 @@ pub(crate) enum Intent {
     FinishWrites(Token),
     Abort(Token),
     Resume(Token),
+    /// A connection that this one forwarded to has no room.
+    Hold(Token),
+    /// A connection that `from` forwarded to has room again, or is gone.
+    Release(Token),
     Connect {
         token: Token,
         to: Box<Connect>,
@@ -188,7 +197,7 @@ impl Intents {
             now,
             tokens: Tokens::default(),
             list: Vec::new(),
-            next_timer: 0,
+            timer_ids: Tokens::default(),
             timers_left: 0,
             missed: 0,
         }
@@ -321,9 +330,23 @@ impl Intents {
         Some(id)
     }
 
+    /// Names a timer that the caller is about to set.
     pub(crate) fn new_timer_id(&mut self) -> TimerId {
-        let id = TimerId::from_raw(self.next_timer);
-        self.next_timer += 1;
-        id
+        TimerId(self.timer_ids.reserve())
+    }
+
+    /// The timer fired for the last time, or was cancelled.
+    pub(crate) fn release_timer_id(&mut self, id: TimerId) {
+        if self.timer_ids.is_alive(id.0) {
+            self.timer_ids.release(id.0);
+        }
+    }
+
+    /// Whether the timer is still set.
+    pub(crate) fn is_timer_set(&self, id: TimerId) -> bool {
+        self.timer_ids.is_alive(id.0)
     }
 }
+
+/// Recorded wishes after which a decode loop is interrupted, so that they are applied.
+const MAX_INTENTS: usize = 1024;

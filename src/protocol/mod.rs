@@ -104,6 +104,14 @@ pub trait Protocol {
         cx.finish();
     }
 
+    /// The reactor shuts down. What had arrived by then was delivered.
+    ///
+    /// Finishes, unless overridden. A protocol that owes the peer something that it has yet to
+    /// produce may finish later; the grace period of the shutdown bounds it.
+    fn on_shutdown(&mut self, cx: &mut Context<'_, Self::Encoder>) {
+        cx.finish();
+    }
+
     /// The connection has ended. Called exactly once, and last.
     fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
         let _ = (reason, cx);

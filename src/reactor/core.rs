@@ -1,0 +1,234 @@
+//! `Core`: what all entries of a reactor share, and `Entry`: what the reactor asks of each.
+//!
+//! Knows no concrete entry: a listener, a connection and a custom source look alike from here.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::service::Service;
+use super::stats::Stats;
+use super::timers::{TimerKey, Wheel};
+use crate::buffer::Pool;
+use crate::close::CloseReason;
+use crate::connection::Load;
+use crate::limits::Budgets;
+use crate::net::{Address, Network, Readiness, StreamOptions};
+use crate::protocol::{Driver, Effects, Mail, TimerId};
+use crate::token::Token;
+
+/// Everything of a reactor but its entries, so that an entry can be called with it.
+pub(super) struct Core<N: Network> {
+    pub(super) network: N,
+    pub(super) fx: Effects,
+    pub(super) wheel: Wheel<Due>,
+    /// Timers of protocols, by the index of their names.
+    pub(super) user_timers: Vec<Option<UserTimer>>,
+    /// The one buffer that everything is read into.
+    pub(super) read_buffer: Box<[u8]>,
+    pub(super) loads: Pool<Load>,
+    pub(super) budgets: Budgets,
+    pub(super) stats: Stats,
+    /// Entries with work left over by their budgets, or by others.
+    pub(super) run_queue: VecDeque<Token>,
+    /// Entries made by other entries, to be attached after these return.
+    pub(super) adopted: Vec<(Token, Box<dyn Entry<N>>)>,
+    /// Listeners that ran out of descriptors, to be tried again when one is freed.
+    pub(super) starved: Vec<Token>,
+    /// Connections and sources, listeners excepted.
+    pub(super) connections: usize,
+    pub(super) is_shutting_down: bool,
+    pub(super) catch_panics: bool,
+    /// When the reactor began; tick 0.
+    pub(super) origin: Instant,
+    /// Milliseconds since `origin`, rounded down: the time of this turn.
+    pub(super) tick: u64,
+}
+
+impl<N: Network> Core<N> {
+    /// Reads the clock: once per turn.
+    pub(super) fn read_clock(&mut self) {
+        let now = self.network.now();
+        self.fx.intents.now = now;
+        self.tick = now.saturating_duration_since(self.origin).as_millis() as u64;
+    }
+
+    /// The tick at which something that is `after` from now is due; never early.
+    pub(super) fn tick_after(&self, after: Duration) -> u64 {
+        let since_origin = self.fx.intents.now.saturating_duration_since(self.origin);
+        let due = since_origin.saturating_add(after);
+        let whole = u64::try_from(due.as_millis()).unwrap_or(u64::MAX);
+        whole.saturating_add(u64::from(!due.subsec_nanos().is_multiple_of(1_000_000)))
+    }
+
+    /// Moves the one deadline of an entry to `tick`, if it is not armed for that or earlier: one
+    /// that fires too early is armed again by the difference, which is cheaper than to move it
+    /// with every packet.
+    #[inline]
+    pub(super) fn arm(&mut self, token: Token, armed: &mut Option<TimerKey>, tick: Option<u64>) {
+        let Some(tick) = tick else { return };
+        if let Some(key) = *armed {
+            if self.wheel.deadline(key).is_some_and(|at| at <= tick) {
+                return;
+            }
+            self.wheel.cancel(key);
+        }
+        *armed = Some(self.wheel.insert(tick, Due::Entry(token)));
+    }
+
+    /// Forgets the deadline of an entry that is ending.
+    pub(super) fn disarm(&mut self, armed: &mut Option<TimerKey>) {
+        if let Some(key) = armed.take() {
+            self.wheel.cancel(key);
+        }
+    }
+
+    /// Sets a timer of a protocol.
+    pub(super) fn set_timer(
+        &mut self,
+        owner: Token,
+        id: TimerId,
+        after: Duration,
+        every: Option<Duration>,
+    ) {
+        if !self.fx.intents.is_timer_set(id) {
+            return;
+        }
+        let at = self.tick_after(after);
+        let key = self.wheel.insert(at, Due::User(id.index() as u32));
+        let index = id.index();
+        if index >= self.user_timers.len() {
+            self.user_timers.resize_with(index + 1, || None);
+        }
+        self.user_timers[index] = Some(UserTimer { owner, id, key, every });
+    }
+
+    /// Cancels a timer of a protocol, if it is set.
+    pub(super) fn cancel_timer(&mut self, id: TimerId) {
+        let slot = self.user_timers.get_mut(id.index());
+        if let Some(slot) = slot
+            && slot.as_ref().is_some_and(|timer| timer.id == id)
+            && let Some(timer) = slot.take()
+        {
+            self.wheel.cancel(timer.key);
+        }
+        self.fx.intents.release_timer_id(id);
+    }
+
+    /// Puts an entry into the run queue. Whoever calls this sees to it that it is there once.
+    pub(super) fn enqueue(&mut self, token: Token) {
+        self.run_queue.push_back(token);
+    }
+}
+
+/// What a deadline of the wheel is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    /// The deadline of an entry.
+    Entry(Token),
+    /// A timer of a protocol: an index into `Core::user_timers`.
+    User(u32),
+}
+
+/// A timer that a protocol has set.
+#[derive(Debug)]
+pub(super) struct UserTimer {
+    pub(super) owner: Token,
+    pub(super) id: TimerId,
+    pub(super) key: TimerKey,
+    pub(super) every: Option<Duration>,
+}
+
+/// How an entry stands after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Outcome {
+    /// It waits for the next event, or has put itself into the run queue.
+    Alive,
+    /// It has ended. It is not called again but to be released, at the end of this turn.
+    Closed,
+}
+
+/// What others ask of an entry.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Send bytes that are already encoded. With a token: whoever is to be held while there is no
+    /// room for more.
+    Send(Bytes, Option<Token>),
+    Mail(Mail),
+    Timer(TimerId),
+    /// A timer of it was set, or is no more.
+    OwnTimer(TimerId, bool),
+    Finish(CloseReason),
+    FinishWrites,
+    Abort(CloseReason),
+    Resume,
+    /// A connection that it forwards to has no room: it is not to be read.
+    Hold,
+    Release,
+    Shutdown,
+}
+
+/// Something that has a slot in the reactor. One virtual call per event; everything below it is
+/// monomorphic.
+pub(super) trait Entry<N: Network> {
+    /// It was attached under `token`.
+    fn on_attach(&mut self, token: Token, core: &mut Core<N>) -> Outcome;
+
+    /// A readiness event, or its turn in the run queue (`Readiness::NONE`).
+    fn on_ready(&mut self, token: Token, readiness: Readiness, core: &mut Core<N>) -> Outcome;
+
+    /// The deadline that it armed has come.
+    fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome;
+
+    /// Somebody wants something of it.
+    fn on_command(&mut self, token: Token, command: Command, core: &mut Core<N>) -> Outcome;
+
+    /// A callback of it panicked; it is not called again but for `release`.
+    fn on_panic(&mut self, token: Token, core: &mut Core<N>);
+
+    /// A connection that it accepted has ended.
+    fn on_peer_closed(&mut self, token: Token) {
+        let _ = token;
+    }
+
+    /// Gives up its socket.
+    fn release(self: Box<Self>, core: &mut Core<N>);
+
+    /// The service it belongs to.
+    fn service(&self) -> &Rc<Service>;
+
+    /// Whether it is a listener.
+    fn is_listener(&self) -> bool {
+        false
+    }
+
+    /// Our address.
+    fn local_addr(&self, core: &Core<N>) -> std::io::Result<Address> {
+        let _ = core;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// The peer's address.
+    fn peer_addr(&self, core: &Core<N>) -> std::io::Result<Address> {
+        let _ = core;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Its socket options.
+    fn options(&self, core: &Core<N>) -> std::io::Result<StreamOptions> {
+        let _ = core;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Changes its socket options.
+    fn set_options(&mut self, options: &StreamOptions, core: &mut Core<N>) -> std::io::Result<()> {
+        let _ = (options, core);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A driver in a box, for connections whose type is not known where they are opened.
+pub(super) type AnyDriver = Box<dyn Driver>;

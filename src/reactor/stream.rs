@@ -1,0 +1,579 @@
+//! `StreamEntry`: a connection in the reactor: reads, writes and the latch between them.
+//!
+//! It moves bytes between a socket and a `Connection`, and does what the latter's state demands.
+//! Knows no concrete protocol, and no socket but as the network hands it out.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
+
+use super::core::{Command, Core, Entry, Outcome};
+use super::service::{Service, add};
+use super::timers::TimerKey;
+use crate::buffer::{MAX_SLICES, Reuse};
+use crate::close::{CloseReason, OsError};
+use crate::connection::{Attempt, Connection, Event, Flags, Need, State};
+use crate::net::{Address, Connect, Network, Readiness, StreamOptions};
+use crate::protocol::{Driver, Effects, Intent, Stop};
+use crate::token::Token;
+
+/// A stream socket with the connection that runs on it.
+pub(super) struct StreamEntry<N: Network, D> {
+    conn: Connection<D>,
+    service: Rc<Service>,
+    armed: Option<TimerKey>,
+    /// `None` while we wait to connect again.
+    stream: Option<N::Stream>,
+    /// What the poller has reported and no operation has refuted yet: `READABLE` and `WRITABLE`,
+    /// and `READ_CLOSED` for any hint that a short read may not have been the last word.
+    ///
+    /// The poller reports edges: only `WouldBlock`, or a short read where that is proven safe,
+    /// may clear a bit, or the connection would sleep for ever.
+    latch: Readiness,
+}
+
+impl<N: Network, D: Driver> StreamEntry<N, D> {
+    /// A connection that is made.
+    pub(super) fn accepted(
+        stream: N::Stream,
+        driver: D,
+        service: Rc<Service>,
+        tick: u64,
+    ) -> StreamEntry<N, D> {
+        service.on_opened();
+        StreamEntry {
+            conn: Connection::open(driver, tick),
+            service,
+            armed: None,
+            stream: Some(stream),
+            latch: Readiness::WRITABLE,
+        }
+    }
+
+    /// A connection that is yet to be made: `begin_connect` begins.
+    pub(super) fn connecting(
+        connect: Connect,
+        driver: D,
+        service: Rc<Service>,
+        core: &mut Core<N>,
+    ) -> StreamEntry<N, D> {
+        service.on_opened();
+        let mut conn = Connection::connecting(driver, core.tick);
+        let mut load = core.loads.take();
+        load.attempt = Some(Box::new(Attempt { connect, failed: 0, again_at: Some(core.tick) }));
+        conn.load = Some(load);
+        StreamEntry { conn, service, armed: None, stream: None, latch: Readiness::NONE }
+    }
+
+    /// Serves the connection until there is nothing to do, a budget is spent, or something was
+    /// recorded that others have to see first.
+    #[inline]
+    fn serve(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
+        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        let is_runnable = self.run(core);
+        self.end(token, core, is_runnable)
+    }
+
+    /// Answers whether more could be done at once.
+    fn run(&mut self, core: &mut Core<N>) -> bool {
+        let mut bytes = core.budgets.bytes;
+        let mut frames = core.budgets.frames;
+        self.flush(core, &[]);
+        loop {
+            let need = self.conn.need(core.fx.out.len(), &self.service.limits);
+            let is_spent = match need {
+                Need::Rest => return false,
+                Need::Read | Need::Discard if !self.latch.has(Readiness::READABLE) => return false,
+                Need::Read | Need::Discard | Need::Drain => bytes == 0,
+                Need::Drive | Need::Eof => frames == 0,
+            };
+            if is_spent {
+                add(&self.service.counters.budget_spent, 1);
+                return true;
+            }
+            if !core.fx.intents.list.is_empty() {
+                return true;
+            }
+            match need {
+                Need::Drain => {
+                    self.conn.on_drain(&mut core.fx);
+                    // A producer that lives from `on_drain` spends its budget by what it queues.
+                    bytes = bytes.saturating_sub(core.fx.out.len().max(1));
+                    self.settle(core, &[]);
+                }
+                Need::Drive => self.drive_inbox(core, &mut frames),
+                Need::Eof => self.deliver_eof(core, &mut frames),
+                Need::Read | Need::Discard => self.read(core, need, &mut bytes, &mut frames),
+                Need::Rest => return false,
+            }
+        }
+    }
+
+    fn read(&mut self, core: &mut Core<N>, need: Need, bytes: &mut usize, frames: &mut usize) {
+        let Some(stream) = &mut self.stream else { return };
+        let tick = core.tick;
+        match core.network.read(stream, &mut core.read_buffer) {
+            Ok(0) => {
+                self.latch = self.latch.without(READ_BITS);
+                self.conn.on_fin(tick);
+            }
+            Ok(len) => {
+                if len < core.read_buffer.len()
+                    && !self.latch.has(Readiness::READ_CLOSED)
+                    && core.network.short_read_drains()
+                {
+                    self.latch = self.latch.without(Readiness::READABLE);
+                }
+                *bytes = bytes.saturating_sub(len);
+                add(&self.service.counters.bytes_in, len as u64);
+                if need == Need::Discard {
+                    self.conn.on_discarded(len, &self.service.limits, tick);
+                    return;
+                }
+                self.conn.on_read(tick);
+                if self.conn.has_inbox() {
+                    self.conn.extend_inbox(&core.read_buffer[..len]);
+                } else {
+                    self.drive_fresh(core, len, frames);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                add(&self.service.counters.would_block, 1);
+                self.latch = self.latch.without(READ_BITS);
+            }
+            Err(error) => self.conn.on(Event::Fail(CloseReason::from(&error)), tick),
+        }
+    }
+
+    /// Drives what was just read from where it lies.
+    #[inline]
+    fn drive_fresh(&mut self, core: &mut Core<N>, len: usize, frames: &mut usize) {
+        // The buffer is taken out for the time, because everything else of the core is needed
+        // beside it. After a panic the reactor makes a new one.
+        let buffer = std::mem::take(&mut core.read_buffer);
+        let input = &buffer[..len];
+        let (consumed, stop) = self.drive(core, input, frames, false);
+        let rest = &input[consumed..];
+        self.conn.keep_rest(rest, stop, &self.service.limits, &mut core.loads, core.tick);
+        core.read_buffer = buffer;
+    }
+
+    fn drive_inbox(&mut self, core: &mut Core<N>, frames: &mut usize) {
+        let mut inbox = self.conn.take_inbox();
+        let (consumed, stop) = self.drive(core, inbox.as_slice(), frames, false);
+        inbox.consume(consumed);
+        self.conn.keep_inbox(inbox, stop, &self.service.limits, core.tick);
+    }
+
+    /// Delivers the last frames and the end of the input.
+    fn deliver_eof(&mut self, core: &mut Core<N>, frames: &mut usize) {
+        let mut inbox = self.conn.take_inbox();
+        let (consumed, stop) = self.drive(core, inbox.as_slice(), frames, true);
+        inbox.consume(consumed);
+        let partial_len = inbox.len();
+        if stop == Stop::More && self.conn.state().delivers() {
+            self.conn.on_eof(partial_len, &mut core.fx, core.tick);
+            inbox.reset();
+            self.conn.keep_inbox(inbox, stop, &self.service.limits, core.tick);
+            self.settle(core, &[]);
+        } else {
+            self.conn.keep_inbox(inbox, stop, &self.service.limits, core.tick);
+        }
+    }
+
+    /// Drives `input` and writes what that produced while `input` is still at hand: a large frame
+    /// that is sent back as it came is not copied.
+    #[inline]
+    fn drive(
+        &mut self,
+        core: &mut Core<N>,
+        input: &[u8],
+        frames: &mut usize,
+        at_eof: bool,
+    ) -> (usize, Stop) {
+        core.fx.out.begin_input(input);
+        let driven = if at_eof {
+            self.conn.drive_eof(input, frames, &mut core.fx)
+        } else {
+            self.conn.drive(input, frames, &mut core.fx)
+        };
+        if driven.stop == Stop::Stuck {
+            log::error!(
+                "{}: {}: the decoder made no progress: a bug in it",
+                self.service.name,
+                core.fx.intents.token
+            );
+            self.conn.on(Event::Finish(CloseReason::DecoderStuck), core.tick);
+        }
+        self.settle(core, input);
+        core.fx.out.end_input(input);
+        (driven.consumed, driven.stop)
+    }
+
+    /// After callbacks: does what they asked for, and writes.
+    #[inline]
+    fn settle(&mut self, core: &mut Core<N>, input: &[u8]) {
+        self.conn.apply(&mut core.fx, core.tick);
+        self.flush(core, input);
+    }
+
+    /// Writes what is queued, as far as the kernel takes it.
+    #[inline]
+    fn flush(&mut self, core: &mut Core<N>, input: &[u8]) {
+        let state = self.conn.state();
+        if core.fx.out.is_empty() && !state.awaits_flush() {
+            return;
+        }
+        let Some(stream) = &mut self.stream else { return };
+        if matches!(state, State::Connecting(_)) {
+            return;
+        }
+        if state.is_write_closed() {
+            // Written by a callback that did not care that our FIN was out.
+            core.fx.out.reset();
+            return;
+        }
+        let before = core.fx.out.len();
+        while !core.fx.out.is_empty() && self.latch.has(Readiness::WRITABLE) {
+            match write(&mut core.network, stream, &core.fx, input) {
+                Ok(len) => core.fx.out.consume(len),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    add(&self.service.counters.would_block, 1);
+                    self.latch = self.latch.without(Readiness::WRITABLE);
+                }
+                Err(error) => {
+                    self.conn.on(Event::Fail(CloseReason::from(&error)), core.tick);
+                    return;
+                }
+            }
+        }
+        let written = before - core.fx.out.len();
+        if written > 0 {
+            add(&self.service.counters.bytes_out, written as u64);
+            self.conn.on_written(core.tick);
+        }
+        if core.fx.out.is_empty() && state.awaits_flush() {
+            self.conn.on(Event::Flushed, core.tick);
+            let state = self.conn.state();
+            if state.is_write_closed() && state.closed().is_none() {
+                if let Err(error) = core.network.shutdown_write(stream) {
+                    self.conn.on(Event::Fail(CloseReason::from(&error)), core.tick);
+                }
+            }
+        }
+    }
+
+    /// The end of an event: keeps what is left, arms the deadline, or closes.
+    #[inline]
+    fn end(&mut self, token: Token, core: &mut Core<N>, is_runnable: bool) -> Outcome {
+        if core.fx.frames > 0 {
+            add(&self.service.counters.frames, std::mem::take(&mut core.fx.frames));
+        }
+        if let Some(reason) = self.conn.state().closed() {
+            return self.close(reason, core);
+        }
+        self.conn.end(&mut core.fx, &mut core.loads, core.tick);
+        if is_runnable {
+            self.enqueue(token, core);
+        }
+        core.arm(token, &mut self.armed, self.conn.deadline(&self.service.limits));
+        Outcome::Alive
+    }
+
+    fn enqueue(&mut self, token: Token, core: &mut Core<N>) {
+        if !self.conn.flags().has(Flags::QUEUED) {
+            self.conn.flags().set(Flags::QUEUED, true);
+            core.enqueue(token);
+        }
+    }
+
+    #[cold]
+    fn close(&mut self, reason: CloseReason, core: &mut Core<N>) -> Outcome {
+        core.disarm(&mut self.armed);
+        core.fx.out.reset();
+        core.fx.control = Default::default();
+        self.service.on_closed(reason);
+        self.conn.on_close(reason, &mut core.fx, &mut core.loads);
+        Outcome::Closed
+    }
+
+    /// Asks whether the connection is made.
+    fn check_connected(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
+        let Some(stream) = &mut self.stream else { return Outcome::Alive };
+        match core.network.connected(stream) {
+            Ok(false) => Outcome::Alive,
+            Ok(true) => {
+                add(&self.service.counters.connected, 1);
+                self.latch = self.latch.or(Readiness::WRITABLE);
+                if let Some(load) = &mut self.conn.load {
+                    load.attempt = None;
+                }
+                self.conn.begin(token, &self.service.limits, &mut core.fx);
+                self.conn.on(Event::Connected, core.tick);
+                core.fx.control.is_mute = !self.conn.state().may_send();
+                self.conn.on_open(&mut core.fx);
+                self.settle(core, &[]);
+                let is_runnable = self.run(core);
+                self.end(token, core, is_runnable)
+            }
+            Err(error) => {
+                let reason = CloseReason::ConnectFailed(OsError::from(&error));
+                self.connect_failed(token, reason, core)
+            }
+        }
+    }
+
+    fn begin_connect(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
+        self.conn.on_retry(core.tick);
+        let attempt = self.conn.load.as_mut().and_then(|load| load.attempt.as_mut());
+        let attempt = attempt.expect("what connects has an attempt");
+        attempt.again_at = None;
+        match core.network.connect(token, &attempt.connect) {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.latch = Readiness::NONE;
+                core.arm(token, &mut self.armed, self.conn.deadline(&self.service.limits));
+                Outcome::Alive
+            }
+            Err(error) => {
+                let reason = CloseReason::ConnectFailed(OsError::from(&error));
+                self.connect_failed(token, reason, core)
+            }
+        }
+    }
+
+    /// An attempt to connect failed: there may be another one.
+    fn connect_failed(
+        &mut self,
+        token: Token,
+        reason: CloseReason,
+        core: &mut Core<N>,
+    ) -> Outcome {
+        if let Some(stream) = self.stream.take() {
+            core.network.close(stream, false);
+        }
+        let attempt = self.conn.load.as_mut().and_then(|load| load.attempt.as_mut());
+        if let Some(attempt) = attempt
+            && let Some(backoff) = &attempt.connect.retry
+            && let Some(wait) = backoff.wait(attempt.failed, u64::from(token.generation()))
+        {
+            attempt.failed += 1;
+            attempt.again_at = Some(core.tick_after(wait));
+            log::debug!("{}: {token}: {reason}; again in {wait:?}", self.service.name);
+            core.arm(token, &mut self.armed, self.conn.deadline(&self.service.limits));
+            return Outcome::Alive;
+        }
+        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        self.conn.on(Event::Fail(reason), core.tick);
+        self.end(token, core, false)
+    }
+
+    /// Others' bytes, to be queued behind ours.
+    fn accept_bytes(&mut self, bytes: bytes::Bytes, from: Option<Token>, core: &mut Core<N>) {
+        if !self.conn.state().may_send() {
+            return;
+        }
+        let is_over = self.conn.flags().has(Flags::OVER);
+        if is_over && from.is_none() && self.service.skip_when_slow {
+            core.fx.intents.missed = core.fx.intents.missed.saturating_add(1);
+            add(&self.service.counters.missed, 1);
+            return;
+        }
+        core.fx.out.put_shared(bytes);
+        self.settle(core, &[]);
+    }
+
+    /// Holds whoever forwards to us while we have no room.
+    fn hold(&mut self, from: Token, core: &mut Core<N>) {
+        if self.conn.flags().has(Flags::OVER)
+            && let Some(load) = &mut self.conn.load
+        {
+            if !load.waiters.contains(&from) {
+                load.waiters.push(from);
+            }
+            core.fx.intents.list.push(Intent::Hold(from));
+        }
+    }
+}
+
+impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
+    fn on_attach(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
+        if matches!(self.conn.state(), State::Connecting(_)) {
+            return self.begin_connect(token, core);
+        }
+        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        self.conn.on_open(&mut core.fx);
+        self.settle(core, &[]);
+        let is_runnable = self.run(core);
+        self.end(token, core, is_runnable)
+    }
+
+    #[inline]
+    fn on_ready(&mut self, token: Token, readiness: Readiness, core: &mut Core<N>) -> Outcome {
+        if readiness == Readiness::NONE {
+            self.conn.flags().set(Flags::QUEUED, false);
+        } else {
+            self.latch = self.latch.or(latched(readiness));
+        }
+        if matches!(self.conn.state(), State::Connecting(_)) {
+            return self.check_connected(token, core);
+        }
+        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        let is_runnable = self.run(core);
+        // A peer that is dead while we do not read it would go unnoticed until we do.
+        if readiness.has(Readiness::ERROR.or(Readiness::WRITE_CLOSED))
+            && self.latch.has(Readiness::READABLE)
+            && let Some(stream) = &mut self.stream
+            && let Err(error) = core.network.connected(stream)
+        {
+            self.conn.on(Event::Fail(CloseReason::from(&error)), core.tick);
+        }
+        self.end(token, core, is_runnable)
+    }
+
+    fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
+        self.armed = None;
+        if matches!(self.conn.state(), State::Connecting(_)) {
+            let again_at =
+                self.conn.load.as_ref().and_then(|l| l.attempt.as_ref()).and_then(|a| a.again_at);
+            let deadline = self.conn.deadline(&self.service.limits);
+            return if deadline.is_some_and(|deadline| deadline > core.tick) {
+                core.arm(token, &mut self.armed, deadline);
+                Outcome::Alive
+            } else if again_at.is_some() {
+                self.begin_connect(token, core)
+            } else {
+                self.connect_failed(token, CloseReason::ConnectTimeout, core)
+            };
+        }
+        self.conn.on_deadline(&self.service.limits, core.tick);
+        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        let is_runnable = self.run(core);
+        self.end(token, core, is_runnable)
+    }
+
+    fn on_command(&mut self, token: Token, command: Command, core: &mut Core<N>) -> Outcome {
+        match command {
+            Command::OwnTimer(id, is_set) => {
+                let load = self.conn.load.get_or_insert_with(|| core.loads.take());
+                if is_set {
+                    load.timers.push(id);
+                } else {
+                    load.timers.retain(|own| *own != id);
+                }
+                return Outcome::Alive;
+            }
+            Command::Hold => {
+                self.conn.flags().set(Flags::HELD, true);
+                return Outcome::Alive;
+            }
+            _ => {}
+        }
+        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        let tick = core.tick;
+        let mut forwarder = None;
+        match command {
+            Command::Send(bytes, from) => {
+                forwarder = from;
+                self.accept_bytes(bytes, from, core);
+            }
+            Command::Mail(mail) => self.conn.on_mail(mail, &mut core.fx),
+            Command::Timer(id) => self.conn.on_timer(id, &mut core.fx),
+            Command::Finish(reason) => self.conn.on(Event::Finish(reason), tick),
+            Command::FinishWrites => self.conn.on(Event::FinishWrites, tick),
+            Command::Abort(reason) => self.conn.on(Event::Fail(reason), tick),
+            Command::Resume => {
+                self.conn.flags().set(Flags::PAUSED, false);
+                core.fx.control.is_paused = false;
+            }
+            Command::Release => self.conn.flags().set(Flags::HELD, false),
+            Command::OwnTimer(..) | Command::Hold => {}
+            Command::Shutdown => {
+                // What had arrived by now is served first.
+                self.latch = self.latch.or(Readiness::READABLE);
+                self.run(core);
+                if self.conn.state().closed().is_none() {
+                    self.conn.on_shutdown(&mut core.fx);
+                }
+            }
+        }
+        core.fx.control.is_mute = !self.conn.state().may_send();
+        self.settle(core, &[]);
+        let is_runnable = self.run(core);
+        let outcome = self.end(token, core, is_runnable);
+        if let (Some(from), Outcome::Alive) = (forwarder, outcome) {
+            self.hold(from, core);
+        }
+        outcome
+    }
+
+    fn on_panic(&mut self, token: Token, core: &mut Core<N>) {
+        add(&self.service.counters.panics, 1);
+        core.fx.intents.token = token;
+        self.conn.on(Event::Fail(CloseReason::Panicked), core.tick);
+        let reason = self.conn.state().closed().unwrap_or(CloseReason::Panicked);
+        let _ = self.close(reason, core);
+    }
+
+    fn release(self: Box<Self>, core: &mut Core<N>) {
+        if let Some(stream) = self.stream {
+            let reset = self.conn.state().closed().is_some_and(CloseReason::is_abortive);
+            core.network.close(stream, reset);
+        }
+    }
+
+    fn service(&self) -> &Rc<Service> {
+        &self.service
+    }
+
+    fn local_addr(&self, core: &Core<N>) -> io::Result<Address> {
+        core.network.local_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
+    }
+
+    fn peer_addr(&self, core: &Core<N>) -> io::Result<Address> {
+        core.network.peer_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
+    }
+
+    fn options(&self, core: &Core<N>) -> io::Result<StreamOptions> {
+        core.network.options(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
+    }
+
+    fn set_options(&mut self, options: &StreamOptions, core: &mut Core<N>) -> io::Result<()> {
+        core.network.set_options(self.stream.as_mut().ok_or(ErrorKind::NotConnected)?, options)
+    }
+}
+
+/// One write of the front of the queue.
+#[inline]
+fn write<N: Network>(
+    network: &mut N,
+    stream: &mut N::Stream,
+    fx: &Effects,
+    input: &[u8],
+) -> io::Result<usize> {
+    let (front, is_all) = fx.out.front(input);
+    if is_all {
+        return network.write(stream, front);
+    }
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = fx.out.gather(input, &mut slices);
+    network.write_vectored(stream, &slices[..count])
+}
+
+/// What an event latches. Errors and hang-ups count as "try it": the operation tells the truth.
+#[inline]
+fn latched(readiness: Readiness) -> Readiness {
+    let mut latch = Readiness::NONE;
+    if readiness.wants_read() {
+        latch = latch.or(Readiness::READABLE);
+    }
+    if readiness.wants_write() {
+        latch = latch.or(Readiness::WRITABLE);
+    }
+    if readiness.has(Readiness::READ_CLOSED.or(Readiness::WRITE_CLOSED).or(Readiness::ERROR)) {
+        latch = latch.or(Readiness::READ_CLOSED);
+    }
+    latch
+}
+
+/// The bits that `WouldBlock` on a read refutes.
+const READ_BITS: Readiness = Readiness::READABLE.or(Readiness::READ_CLOSED);

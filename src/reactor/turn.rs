@@ -1,0 +1,376 @@
+//! One turn of the crank: poll, dispatch, run, fire, deliver, release.
+//!
+//! Knows entries only by their trait, and what callbacks asked for only by its name.
+
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::{Duration, Instant};
+
+use super::core::{Command, Core, Due, Entry, Outcome};
+use super::{Error, Reactor};
+use crate::buffer::Reuse;
+use crate::close::CloseReason;
+use crate::net::{Network, Readiness};
+use crate::protocol::{Control, Intent, Mail};
+use crate::token::Token;
+
+impl<N: Network> Reactor<N> {
+    /// Takes one turn, and waits for events at most as long as `timeout` (`None`: for ever, or
+    /// until the next deadline).
+    ///
+    /// 1. Poll. The wait is zero while anything is runnable, and ends with the next deadline.
+    /// 2. Read the clock, once.
+    /// 3. Dispatch the events. Each sets a latch, which only `WouldBlock` clears; after each,
+    ///    what the callbacks recorded is applied and accepted connections are attached.
+    /// 4. Run what earlier turns left runnable, because a budget was spent, each once.
+    /// 5. Fire the timers that are due. One that is set while firing waits for the next turn.
+    /// 6. Take the mailbox, up to a budget.
+    /// 7. Release the slots of what has ended: only now, so that no event of this batch can meet
+    ///    a new tenant.
+    ///
+    /// # Errors
+    /// The poller failed. The reactor is of no use then.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let wait = self.wait(timeout);
+        self.ready.clear();
+        self.core.network.poll(wait, &mut self.ready)?;
+
+        self.core.read_clock();
+        self.core.stats.turns += 1;
+        let runnable = self.core.run_queue.len();
+
+        self.dispatch();
+        self.run_queued(runnable);
+        self.fire_timers();
+        self.take_mail();
+        self.apply();
+        self.release_dead();
+        Ok(())
+    }
+
+    /// When a turn is due even without an event: at once while anything is runnable, otherwise
+    /// at the next timer. For loops that this reactor is nested in.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.is_runnable() {
+            return Some(self.core.fx.intents.now);
+        }
+        let tick = self.core.wheel.next_expiry()?;
+        self.core.origin.checked_add(Duration::from_millis(tick))
+    }
+
+    /// How long to poll.
+    fn wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        if self.is_runnable() {
+            return Some(Duration::ZERO);
+        }
+        let Some(expiry) = self.core.wheel.next_expiry() else { return timeout };
+        // The clock was read when the last turn began. What its callbacks took since then matters
+        // only to a deadline that is near; the far ones, which is what idle connections have,
+        // cost no second reading.
+        if expiry.saturating_sub(self.core.tick) < NEAR_TICKS {
+            self.core.read_clock();
+        }
+        let since_origin = self.core.fx.intents.now.saturating_duration_since(self.core.origin);
+        let left = Duration::from_millis(expiry).saturating_sub(since_origin);
+        Some(timeout.map_or(left, |timeout| timeout.min(left)))
+    }
+
+    /// Whether something can be done without an event.
+    fn is_runnable(&self) -> bool {
+        !self.core.run_queue.is_empty()
+            || !self.core.fx.intents.list.is_empty()
+            || !self.core.adopted.is_empty()
+            || !self.dead.is_empty()
+            || self.has_mail
+    }
+
+    fn dispatch(&mut self) {
+        for index in 0..self.ready.len() {
+            let ready = self.ready[index];
+            self.core.stats.events += 1;
+            let token = ready.token;
+            let was_there =
+                self.call(token, |entry, core| entry.on_ready(token, ready.readiness, core));
+            if !was_there {
+                self.core.stats.stale_events += 1;
+            }
+            self.apply();
+        }
+    }
+
+    /// Runs the first `count` entries of the run queue; what they add waits for the next turn.
+    fn run_queued(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(token) = self.core.run_queue.pop_front() else { break };
+            self.call(token, |entry, core| entry.on_ready(token, Readiness::NONE, core));
+            self.apply();
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let tick = self.core.tick;
+        if self.core.wheel.next_expiry().is_none_or(|expiry| expiry > tick) {
+            return;
+        }
+        let mut due = mem::take(&mut self.due);
+        self.core.wheel.advance(tick, &mut due);
+        for (at, what) in due.drain(..) {
+            self.core.stats.timers_fired += 1;
+            let lag = Duration::from_millis(tick - at);
+            self.core.stats.max_lag = self.core.stats.max_lag.max(lag);
+            match what {
+                Due::Entry(token) => {
+                    self.call(token, |entry, core| entry.on_deadline(token, core));
+                }
+                Due::User(index) => self.fire_user_timer(index as usize, at),
+                Due::Grace => self.abort_all(CloseReason::Shutdown),
+            }
+            self.apply();
+        }
+        self.due = due;
+    }
+
+    fn fire_user_timer(&mut self, index: usize, at: u64) {
+        // An earlier callback of this turn may have cancelled it.
+        let Some(Some(timer)) = self.core.user_timers.get_mut(index) else { return };
+        let (owner, id) = (timer.owner, timer.id);
+        if let Some(every) = timer.every {
+            // After a stall the missed firings are skipped, not made up for in a burst.
+            let period = (every.as_millis() as u64).max(1);
+            let missed = (self.core.tick - at) / period;
+            let next = at.saturating_add(period.saturating_mul(missed + 1));
+            timer.key = self.core.wheel.insert(next, Due::User(index as u32));
+        } else {
+            self.core.user_timers[index] = None;
+            self.core.fx.intents.release_timer_id(id);
+            self.call(owner, |entry, core| {
+                entry.on_command(owner, Command::OwnTimer(id, false), core)
+            });
+        }
+        self.call(owner, |entry, core| entry.on_command(owner, Command::Timer(id), core));
+    }
+
+    fn take_mail(&mut self) {
+        let Some(mailbox) = &self.mailbox else { return };
+        if !mailbox.take_pending() && !self.has_mail {
+            return;
+        }
+        self.has_mail = false;
+        if let Some(grace) = mailbox.take_shutdown() {
+            self.begin_shutdown(grace);
+            self.apply();
+        }
+        for _ in 0..self.core.budgets.mails {
+            let Some(letter) = self.mailbox.as_ref().and_then(|mailbox| mailbox.take()) else {
+                return;
+            };
+            self.core.stats.mails += 1;
+            self.deliver(letter.to, letter.mail);
+            self.apply();
+        }
+        // There may be more, and nobody need wake us for it.
+        self.has_mail = true;
+    }
+
+    fn deliver(&mut self, to: Token, mail: Mail) {
+        if self.entry(to).is_ok() {
+            self.call(to, |entry, core| entry.on_command(to, Command::Mail(mail), core));
+            return;
+        }
+        self.core.stats.undeliverable += 1;
+        log::debug!("mail for {to} is undeliverable");
+        if let Some(callback) = &mut self.on_undeliverable {
+            callback(to, mail);
+        }
+    }
+
+    /// Calls an entry, if the token still names one. Answers whether it does.
+    #[inline]
+    pub(super) fn call(
+        &mut self,
+        token: Token,
+        callback: impl FnOnce(&mut dyn Entry<N>, &mut Core<N>) -> Outcome,
+    ) -> bool {
+        if !self.core.fx.intents.tokens.is_alive(token) {
+            return false;
+        }
+        let Some(Some(entry)) = self.entries.get_mut(token.index()) else { return false };
+        let core = &mut self.core;
+        let began = self.config.time_callbacks.then(|| core.network.now());
+        let outcome = if core.catch_panics {
+            // After a panic nothing of the entry is used but its last words and its socket.
+            panic::catch_unwind(AssertUnwindSafe(|| callback(&mut **entry, core)))
+        } else {
+            Ok(callback(&mut **entry, core))
+        };
+        if let Some(began) = began {
+            self.timed(token, began);
+        }
+        match outcome {
+            Ok(Outcome::Alive) => {}
+            Ok(Outcome::Closed) => self.bury(token),
+            Err(_) => self.panicked(token),
+        }
+        true
+    }
+
+    #[cold]
+    fn timed(&mut self, token: Token, began: Instant) {
+        let took = self.core.network.now().saturating_duration_since(began);
+        let longest = &self.core.stats.longest_callback;
+        if longest.as_ref().is_none_or(|(longest, _)| took > *longest)
+            && let Ok(entry) = self.entry(token)
+        {
+            let name = entry.service().name.clone();
+            self.core.stats.longest_callback = Some((took, name));
+        }
+    }
+
+    /// A callback panicked: its entry ends, the loop goes on.
+    #[cold]
+    fn panicked(&mut self, token: Token) {
+        self.core.stats.panics += 1;
+        if self.core.read_buffer.is_empty() {
+            // It was lent out when the panic passed.
+            self.core.read_buffer = vec![0; self.config.read_buffer_len.max(1)].into();
+        }
+        self.core.fx.out.reset();
+        self.core.fx.control = Control::default();
+        let Some(Some(entry)) = self.entries.get_mut(token.index()) else { return };
+        log::error!("{}: {token}: a callback panicked: closed", entry.service().name);
+        let core = &mut self.core;
+        let last_words = panic::catch_unwind(AssertUnwindSafe(|| entry.on_panic(token, core)));
+        if last_words.is_err() {
+            log::error!("{token}: on_close panicked as well");
+        }
+        self.bury(token);
+    }
+
+    pub(super) fn attach(&mut self, token: Token, entry: Box<dyn Entry<N>>) {
+        let index = token.index();
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, || None);
+        }
+        debug_assert!(self.entries[index].is_none(), "a slot has one tenant");
+        self.entries[index] = Some(entry);
+        self.core.stats.entries += 1;
+        self.call(token, |entry, core| entry.on_attach(token, core));
+    }
+
+    /// Takes an entry that has ended out of its slot, which stays taken until the end of the turn.
+    fn bury(&mut self, token: Token) {
+        if let Some(entry) = self.entries[token.index()].take() {
+            self.core.stats.entries -= 1;
+            self.dead.push((token, entry));
+        }
+    }
+
+    /// Gives up the sockets and the slots of what has ended, and lets listeners go on that
+    /// waited for that.
+    pub(super) fn release_dead(&mut self) {
+        if self.dead.is_empty() {
+            return;
+        }
+        for (token, entry) in mem::take(&mut self.dead) {
+            let listener = entry.service().listener;
+            let has_room_again = entry.service().has_room_again();
+            entry.release(&mut self.core);
+            self.core.fx.intents.tokens.release(token);
+            let Some(listener) = listener else { continue };
+            if let Some(Some(acceptor)) = self.entries.get_mut(listener.index()) {
+                acceptor.on_peer_closed(token);
+            }
+            if has_room_again {
+                self.wake_listener(listener);
+            }
+        }
+        for listener in mem::take(&mut self.core.starved) {
+            self.wake_listener(listener);
+        }
+    }
+
+    fn wake_listener(&mut self, token: Token) {
+        self.call(token, |entry, core| entry.on_command(token, Command::Release, core));
+        self.apply();
+    }
+
+    /// Applies what callbacks recorded, in order, and attaches what they made. What these
+    /// applications record in turn is applied as well, up to a bound; then others come first.
+    pub(super) fn apply(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            if self.core.fx.intents.list.is_empty() && self.core.adopted.is_empty() {
+                return;
+            }
+            for (token, entry) in mem::take(&mut self.core.adopted) {
+                self.attach(token, entry);
+            }
+            let mut list = mem::take(&mut self.intents);
+            mem::swap(&mut list, &mut self.core.fx.intents.list);
+            for intent in list.drain(..) {
+                self.apply_one(intent);
+            }
+            list.shrink_to(KEPT_INTENTS);
+            self.intents = list;
+        }
+    }
+
+    fn apply_one(&mut self, intent: Intent) {
+        let (token, command) = match intent {
+            Intent::Send { to, bytes } => (to, Command::Send(bytes, None)),
+            Intent::Forward { from, to, bytes } => (to, Command::Send(bytes, Some(from))),
+            Intent::Mail { to, mail } => return self.deliver(to, mail),
+            Intent::Finish(token) => (token, Command::Finish(CloseReason::Finished)),
+            Intent::FinishWrites(token) => (token, Command::FinishWrites),
+            Intent::Abort(token) => (token, Command::Abort(CloseReason::Aborted)),
+            Intent::Resume(token) => (token, Command::Resume),
+            Intent::Hold(token) => (token, Command::Hold),
+            Intent::Release(token) => (token, Command::Release),
+            Intent::Connect { token, to, driver } => return self.open(token, *to, driver),
+            Intent::SetTimer { owner, id, after, every } => {
+                if self.entry(owner).is_err() {
+                    return self.core.fx.intents.release_timer_id(id);
+                }
+                self.core.set_timer(owner, id, after, every);
+                (owner, Command::OwnTimer(id, true))
+            }
+            Intent::CancelTimer { owner, id } => {
+                self.core.cancel_timer(owner, id);
+                (owner, Command::OwnTimer(id, false))
+            }
+            Intent::Shutdown { grace } => return self.begin_shutdown(grace),
+        };
+        self.call(token, |entry, core| entry.on_command(token, command, core));
+    }
+
+    /// Asks every entry to end, and sees to it that this is over when the grace is.
+    pub(super) fn begin_shutdown(&mut self, grace: Duration) {
+        let at = self.core.tick_after(grace);
+        self.core.wheel.insert(at, Due::Grace);
+        if mem::replace(&mut self.core.is_shutting_down, true) {
+            return;
+        }
+        log::info!("shutting down, within {grace:?}");
+        for index in 0..self.entries.len() {
+            if let Some(token) = self.core.fx.intents.tokens.at(index) {
+                self.call(token, |entry, core| entry.on_command(token, Command::Shutdown, core));
+            }
+        }
+    }
+
+    /// Resets whatever is left.
+    pub(super) fn abort_all(&mut self, reason: CloseReason) {
+        for index in 0..self.entries.len() {
+            if let Some(token) = self.core.fx.intents.tokens.at(index) {
+                let abort = Command::Abort(reason);
+                self.call(token, |entry, core| entry.on_command(token, abort, core));
+            }
+        }
+    }
+}
+
+/// Rounds of intents that breed intents within one event; the rest waits for the next turn.
+const MAX_ROUNDS: usize = 8;
+/// Intents for which memory is kept from event to event.
+const KEPT_INTENTS: usize = 4096;
+/// A deadline nearer than this (ticks) is worth a clock reading of its own before the poll.
+const NEAR_TICKS: u64 = 1000;
