@@ -266,3 +266,95 @@ pub(super) fn unsupported(option: &str) -> io::Error {
         format!("{option} cannot be set on this system"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::socket;
+
+    fn every_option() -> StreamOptions {
+        StreamOptions {
+            nodelay: true,
+            keepalive: Some(Keepalive {
+                idle: Duration::from_secs(61),
+                interval: Duration::from_secs(7),
+                count: 4,
+            }),
+            recv_buffer: Some(32 * 1024),
+            send_buffer: Some(48 * 1024),
+            user_timeout: Some(Duration::from_millis(12_345)),
+            not_sent_low_water: Some(16 * 1024),
+            quick_ack: Some(false),
+            ttl: Some(44),
+            tos: Some(0x20),
+            device: None,
+        }
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn every_option_is_read_back_as_it_was_set() {
+        for domain in [Domain::IPV4, Domain::IPV6] {
+            let Ok(socket) = socket::open(domain) else {
+                continue; // A machine without IPv6.
+            };
+            set(&socket, domain, &every_option()).unwrap();
+            assert_eq!(read(&socket, domain).unwrap(), every_option());
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_not_asked_for_stays_as_it_is() {
+        let socket = socket::open(Domain::IPV4).unwrap();
+        let options = StreamOptions {
+            ttl: Some(33),
+            ..StreamOptions::default()
+        };
+        set(&socket, Domain::IPV4, &options).unwrap();
+        set(&socket, Domain::IPV4, &StreamOptions::default()).unwrap();
+        assert_eq!(read(&socket, Domain::IPV4).unwrap().ttl, Some(33));
+    }
+
+    #[test]
+    fn replacing_turns_off_what_is_not_wanted_any_more() {
+        let socket = socket::open(Domain::IPV4).unwrap();
+        socket.set_keepalive(true).unwrap();
+        socket.set_tcp_nodelay(true).unwrap();
+        let options = StreamOptions {
+            nodelay: false,
+            ..StreamOptions::default()
+        };
+        replace(&socket, Domain::IPV4, &options).unwrap();
+        let read = read(&socket, Domain::IPV4).unwrap();
+        assert_eq!((read.nodelay, read.keepalive), (false, None));
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn a_unix_socket_takes_the_buffers_and_passes_over_the_rest() {
+        let socket = socket::open(Domain::UNIX).unwrap();
+        set(&socket, Domain::UNIX, &every_option()).unwrap();
+        let expected = StreamOptions {
+            recv_buffer: every_option().recv_buffer,
+            send_buffer: every_option().send_buffer,
+            ..StreamOptions::default()
+        };
+        assert_eq!(read(&socket, Domain::UNIX).unwrap(), expected);
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn a_buffer_beyond_the_limit_is_clamped_and_no_error() {
+        let socket = socket::open(Domain::IPV4).unwrap();
+        let asked_len = 1 << 30;
+        let options = StreamOptions {
+            recv_buffer: Some(asked_len),
+            ..StreamOptions::default()
+        };
+        set(&socket, Domain::IPV4, &options).unwrap();
+        warn_of_clamps(&socket, &options);
+        assert!(read(&socket, Domain::IPV4).unwrap().recv_buffer < Some(asked_len));
+    }
+}
