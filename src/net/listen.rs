@@ -158,7 +158,7 @@ impl Listen {
     }
 
     /// `TCP_DEFER_ACCEPT`: connections appear once they have sent something, or after so long.
-    /// Default: off.
+    /// Default: off. [`Os`](super::Os) refuses it as `Unsupported`: no safe call leads to it yet.
     #[must_use]
     pub fn defer_accept(mut self, at_most: Duration) -> Listen {
         self.defer_accept = Some(at_most);

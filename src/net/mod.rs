@@ -12,13 +12,26 @@ use crate::token::Token;
 
 mod address;
 mod connect;
+mod key;
 mod listen;
+mod listener;
 mod options;
+mod os;
+mod socket;
+mod sockopt;
+mod source;
+mod stream;
+mod unix_path;
 
 pub use address::{Address, AddressError};
 pub use connect::{Backoff, Connect};
 pub use listen::{Admission, Listen};
+pub use listener::OsListener;
+pub use mio::{Interest, event::Source};
 pub use options::{Keepalive, StreamOptions};
+pub use os::Os;
+pub use source::FdSource;
+pub use stream::OsStream;
 
 /// Sockets, readiness and time.
 ///
