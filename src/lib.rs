@@ -7,6 +7,7 @@ pub mod framing;
 mod limits;
 pub mod net;
 pub mod protocol;
+mod reactor;
 mod token;
 
 pub use buffer::Outbox;
