@@ -3,15 +3,18 @@
 
 mod buffer;
 mod close;
+mod connection;
 pub mod framing;
 mod limits;
 pub mod net;
 pub mod protocol;
+pub mod reactor;
 mod token;
 
 pub use buffer::Outbox;
 pub use close::{CloseReason, OsError};
 pub use framing::{Decoder, Encoder, Raw, Step};
 pub use limits::{Budgets, Limits, MinRate};
-pub use protocol::{Context, Intents, IntoDriver, Mail, Protocol, Sent, TimerId};
+pub use protocol::{Context, Discard, Echo, Intents, IntoDriver, Mail, Protocol, Sent, TimerId};
+pub use reactor::{Config, Error, Peer, Progress, Reactor, Remote, Source};
 pub use token::{Gone, Token};

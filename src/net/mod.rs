@@ -27,7 +27,7 @@ pub use address::{Address, AddressError};
 pub use connect::{Backoff, Connect};
 pub use listen::{Admission, Listen};
 pub use listener::OsListener;
-pub use mio::{Interest, event::Source};
+pub use mio::{Interest, event::Source as EventSource};
 pub use options::{Keepalive, StreamOptions};
 pub use os::Os;
 pub use source::FdSource;

@@ -4,14 +4,20 @@
 //! through the [`Context`] it is given.
 
 mod context;
+mod chargen;
+mod discard;
 mod driver;
+mod echo;
 mod effects;
 
 use std::any::Any;
 
+pub use chargen::Chargen;
 pub use context::Context;
+pub use discard::Discard;
 pub(crate) use driver::{Driven, Stop};
 pub use driver::{Driver, IntoDriver, Stack};
+pub use echo::Echo;
 pub(crate) use effects::{Control, Effects, Ending, Intent};
 pub use effects::{Intents, Sent, TimerId};
 

@@ -37,8 +37,6 @@ pub(super) struct Core<N: Network> {
     pub(super) adopted: Vec<(Token, Box<dyn Entry<N>>)>,
     /// Listeners that ran out of descriptors, to be tried again when one is freed.
     pub(super) starved: Vec<Token>,
-    /// Connections and sources, listeners excepted.
-    pub(super) connections: usize,
     pub(super) is_shutting_down: bool,
     pub(super) catch_panics: bool,
     /// When the reactor began; tick 0.
@@ -105,16 +103,16 @@ impl<N: Network> Core<N> {
         self.user_timers[index] = Some(UserTimer { owner, id, key, every });
     }
 
-    /// Cancels a timer of a protocol, if it is set.
-    pub(super) fn cancel_timer(&mut self, id: TimerId) {
-        let slot = self.user_timers.get_mut(id.index());
-        if let Some(slot) = slot
-            && slot.as_ref().is_some_and(|timer| timer.id == id)
+    /// Cancels a timer of a protocol, if it is set, and by that protocol.
+    pub(super) fn cancel_timer(&mut self, owner: Token, id: TimerId) {
+        let Some(slot) = self.user_timers.get_mut(id.index()) else { return };
+        let is_it = |timer: &UserTimer| timer.id == id && timer.owner == owner;
+        if slot.as_ref().is_some_and(is_it)
             && let Some(timer) = slot.take()
         {
             self.wheel.cancel(timer.key);
+            self.fx.intents.release_timer_id(id);
         }
-        self.fx.intents.release_timer_id(id);
     }
 
     /// Puts an entry into the run queue. Whoever calls this sees to it that it is there once.
@@ -130,6 +128,8 @@ pub(super) enum Due {
     Entry(Token),
     /// A timer of a protocol: an index into `Core::user_timers`.
     User(u32),
+    /// The end of the grace of a shutdown.
+    Grace,
 }
 
 /// A timer that a protocol has set.

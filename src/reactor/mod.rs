@@ -75,7 +75,8 @@ pub struct Reactor<N: Network = Os> {
     due: Vec<(u64, Due)>,
     intents: Vec<Intent>,
     on_undeliverable: Option<Undeliverable>,
-    is_lost: bool,
+    /// The mailbox was not emptied in the last turn.
+    has_mail: bool,
 }
 
 /// Who is told of mail that nobody takes.
@@ -118,7 +119,7 @@ impl<N: Network> Reactor<N> {
             due: Vec::new(),
             intents: Vec::new(),
             on_undeliverable: None,
-            is_lost: false,
+            has_mail: false,
         }
     }
 
@@ -141,7 +142,7 @@ impl<N: Network> Reactor<N> {
             Ok(listener) => listener,
             Err(source) => {
                 self.core.fx.intents.tokens.release(token);
-                return Err(Error::Listen { address: listen.name_of_address(), source });
+                return Err(Error::Listen { address: listen.address.to_string(), source });
             }
         };
         let mut service = Service::new(listen.name, listen.limits);

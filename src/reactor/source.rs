@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::core::{Command, Core, Entry, Outcome};
 use super::service::{Service, add};
 use crate::close::CloseReason;
-use crate::net::{Interest, Os, Readiness, mio};
+use crate::net::{EventSource, Interest, Os, Readiness};
 use crate::protocol::{Context, Control, Ending, Intent, Mail, TimerId};
 use crate::token::Token;
 
@@ -56,7 +56,7 @@ use crate::token::Token;
 /// ```
 pub trait Source {
     /// What is watched.
-    type Io: mio::event::Source;
+    type Io: EventSource;
 
     /// The thing that is watched. The same one, always.
     fn io(&mut self) -> &mut Self::Io;
