@@ -9,12 +9,15 @@ use bytes::Bytes;
 
 use crate::buffer::Outbox;
 
+mod delimited;
+mod delimiters;
 mod lines;
 mod oversize;
 mod raw;
 mod scan;
 pub mod testing;
 
+pub use delimited::{Delimited, DelimitedError, EmptyDelimiter};
 pub use lines::{Lines, LinesError};
 pub use raw::Raw;
 

@@ -35,9 +35,9 @@ pub(super) fn find_marked(wanted: &[bool; 256], bytes: &[u8]) -> Option<usize> {
 #[inline]
 pub(super) fn common_len(bytes: &[u8], pattern: &[u8]) -> usize {
     let differs = bytes.iter().zip(pattern).position(|(a, b)| a != b);
-    let len = differs.unwrap_or_else(|| bytes.len().min(pattern.len()));
-    count::add(len);
-    len
+    let compared_len = bytes.len().min(pattern.len());
+    count::add(differs.map_or(compared_len, |at| at + 1));
+    differs.unwrap_or(compared_len)
 }
 
 #[inline]
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(find_byte(b'x', b"abcdef"), None);
         assert_eq!(count::take(), 6);
         assert_eq!(common_len(b"abx", b"abcd"), 2);
-        assert_eq!(count::take(), 2);
+        assert_eq!(count::take(), 3);
     }
 
     #[test]
