@@ -9,8 +9,16 @@ use bytes::Bytes;
 
 use crate::buffer::Outbox;
 
+mod delimited;
+mod delimiters;
+mod lines;
+mod oversize;
 mod raw;
+mod scan;
+pub mod testing;
 
+pub use delimited::{Delimited, DelimitedError, EmptyDelimiter};
+pub use lines::{Lines, LinesError};
 pub use raw::Raw;
 
 /// What a decoder says of its input.
@@ -24,7 +32,8 @@ pub enum Step<F, E> {
         consumed: usize,
     },
     /// The first `consumed` bytes (at least one) are of no use, and the stream goes on behind
-    /// them. An oversized frame that is skipped ends with one `report`.
+    /// them. An oversized frame is skipped in as many steps as it takes, one of which reports it:
+    /// in this crate the first, because the end may never come.
     Skip {
         /// Bytes of the input that are done with.
         consumed: usize,
