@@ -109,11 +109,6 @@ impl Tokens {
             generation,
         })
     }
-
-    /// One more than the highest slot that is taken, or more than that.
-    pub(crate) fn bound(&self) -> usize {
-        self.slots.capacity()
-    }
 }
 
 #[cfg(test)]

@@ -176,7 +176,9 @@ impl<D: Driver> Connection<D> {
             let owner = fx.intents.token;
             let cancel = |id| Intent::CancelTimer { owner, id };
             fx.intents.list.extend(load.timers.drain(..).map(cancel));
-            fx.intents.list.extend(load.waiters.drain(..).map(Intent::Release));
+            fx.intents
+                .list
+                .extend(load.waiters.drain(..).map(Intent::Release));
             loads.give_back(load);
         }
         fx.intents.timers_left = 0;
@@ -273,7 +275,10 @@ impl<D: Driver> Connection<D> {
             return Need::Drain;
         }
         if self.state.delivers() {
-            if self.flags.has_any(Flags::OVER | Flags::PAUSED | Flags::HELD) {
+            if self
+                .flags
+                .has_any(Flags::OVER | Flags::PAUSED | Flags::HELD)
+            {
                 Need::Rest
             } else if self.flags.has(Flags::UNDRIVEN) {
                 Need::Drive
@@ -291,7 +296,10 @@ impl<D: Driver> Connection<D> {
 
     /// Takes the carry-over out, to drive it; what is left is put back with `keep_inbox`.
     pub(crate) fn take_inbox(&mut self) -> Inbox {
-        self.load.as_mut().map(|load| mem::take(&mut load.inbox)).unwrap_or_default()
+        self.load
+            .as_mut()
+            .map(|load| mem::take(&mut load.inbox))
+            .unwrap_or_default()
     }
 
     /// Puts the carry-over back. `stop` says whether it is an unfinished frame, or not yet driven.
@@ -318,13 +326,17 @@ impl<D: Driver> Connection<D> {
             return;
         }
         let load = self.load.get_or_insert_with(|| loads.take());
-        debug_assert!(load.inbox.is_empty(), "fresh input is driven directly only without it");
+        debug_assert!(
+            load.inbox.is_empty(),
+            "fresh input is driven directly only without it"
+        );
         load.inbox.extend(rest);
         self.kept(rest.len(), stop, limits, tick);
     }
 
     fn kept(&mut self, len: usize, stop: Stop, limits: &Limits, tick: u64) {
-        self.flags.set(Flags::UNDRIVEN, len > 0 && stop != Stop::More);
+        self.flags
+            .set(Flags::UNDRIVEN, len > 0 && stop != Stop::More);
         let Some(load) = &mut self.load else { return };
         if len == 0 || stop != Stop::More {
             load.stretch = None;
@@ -334,14 +346,19 @@ impl<D: Driver> Connection<D> {
         if len > max {
             self.on(Event::Finish(CloseReason::InboundLimit), tick);
         } else if load.stretch.is_none() && limits.min_rate.is_some() {
-            load.stretch = Some(Stretch { since: tick, bytes: 0 });
+            load.stretch = Some(Stretch {
+                since: tick,
+                bytes: 0,
+            });
         }
     }
 
     /// Whether a carry-over comes before what is read next.
     #[inline]
     pub(crate) fn has_inbox(&self) -> bool {
-        self.load.as_ref().is_some_and(|load| !load.inbox.is_empty())
+        self.load
+            .as_ref()
+            .is_some_and(|load| !load.inbox.is_empty())
     }
 
     /// Appends what was read to the carry-over.
@@ -356,7 +373,9 @@ impl<D: Driver> Connection<D> {
 
     /// `len` bytes were read and are thrown away.
     pub(crate) fn on_discarded(&mut self, len: usize, limits: &Limits, tick: u64) {
-        self.discarded = self.discarded.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        self.discarded = self
+            .discarded
+            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         if self.discarded as usize > limits.max_linger {
             match self.state {
                 State::Lingering(_) => self.on(Event::LingerOver, tick),
@@ -426,13 +445,15 @@ impl<D: Driver> Connection<D> {
     /// The earliest tick at which something may have to be done about a peer that does nothing.
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
-        let after = |ticks: u64, duration: std::time::Duration| {
-            ticks.saturating_add(ticks_in(duration))
-        };
+        let after =
+            |ticks: u64, duration: std::time::Duration| ticks.saturating_add(ticks_in(duration));
         match self.state {
             State::Connecting(_) => {
-                let again_at =
-                    self.load.as_ref().and_then(|l| l.attempt.as_ref()).and_then(|a| a.again_at);
+                let again_at = self
+                    .load
+                    .as_ref()
+                    .and_then(|l| l.attempt.as_ref())
+                    .and_then(|a| a.again_at);
                 Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
             }
             State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
@@ -477,7 +498,9 @@ impl<D: Driver> Connection<D> {
                 let stalled = load.as_ref().is_some_and(|load| {
                     !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout)
                 });
-                let is_idle = limits.idle_timeout.is_some_and(|idle| is_past(self.since, idle));
+                let is_idle = limits
+                    .idle_timeout
+                    .is_some_and(|idle| is_past(self.since, idle));
                 if stalled {
                     Event::Fail(CloseReason::Stalled)
                 } else if is_idle {
@@ -487,7 +510,10 @@ impl<D: Driver> Connection<D> {
                     && is_past(stretch.since, rate.per)
                 {
                     if stretch.bytes >= rate.bytes {
-                        *stretch = Stretch { since: tick, bytes: 0 };
+                        *stretch = Stretch {
+                            since: tick,
+                            bytes: 0,
+                        };
                         return;
                     }
                     Event::Finish(CloseReason::TooSlow)

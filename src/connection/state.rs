@@ -74,9 +74,10 @@ impl State {
         match (self, event) {
             (Connecting(Then::Open), Connected) => Open,
             (Connecting(Then::WriteClosing), Connected) => WriteClosing,
-            (Connecting(Then::Draining(reason)), Connected) => {
-                Draining { reason, peer_done: false }
-            }
+            (Connecting(Then::Draining(reason)), Connected) => Draining {
+                reason,
+                peer_done: false,
+            },
             (Connecting(Then::Open), FinishWrites) => Connecting(Then::WriteClosing),
             (Connecting(Then::Open | Then::WriteClosing), Finish(reason)) => {
                 Connecting(Then::Draining(reason))
@@ -88,23 +89,34 @@ impl State {
 
             (Open, PeerFinished) => ReadClosed,
             (Open, FinishWrites) => WriteClosing,
-            (Open, Finish(reason)) => Draining { reason, peer_done: false },
+            (Open, Finish(reason)) => Draining {
+                reason,
+                peer_done: false,
+            },
             (Open, Connected | Flushed | LingerOver) => self,
             (Open, Fail(reason)) => Closed(reason),
 
             // Both halves end now, and it was the peer who began.
-            (ReadClosed, FinishWrites | Finish(CloseReason::Finished)) => {
-                Draining { reason: CloseReason::PeerFinished, peer_done: true }
-            }
-            (ReadClosed, Finish(reason)) => Draining { reason, peer_done: true },
+            (ReadClosed, FinishWrites | Finish(CloseReason::Finished)) => Draining {
+                reason: CloseReason::PeerFinished,
+                peer_done: true,
+            },
+            (ReadClosed, Finish(reason)) => Draining {
+                reason,
+                peer_done: true,
+            },
             (ReadClosed, Connected | PeerFinished | Flushed | LingerOver) => self,
             (ReadClosed, Fail(reason)) => Closed(reason),
 
             (WriteClosing, Flushed) => WriteClosed,
-            (WriteClosing, PeerFinished) => {
-                Draining { reason: CloseReason::Finished, peer_done: true }
-            }
-            (WriteClosing, Finish(reason)) => Draining { reason, peer_done: false },
+            (WriteClosing, PeerFinished) => Draining {
+                reason: CloseReason::Finished,
+                peer_done: true,
+            },
+            (WriteClosing, Finish(reason)) => Draining {
+                reason,
+                peer_done: false,
+            },
             (WriteClosing, Connected | FinishWrites | LingerOver) => self,
             (WriteClosing, Fail(reason)) => Closed(reason),
 
@@ -113,9 +125,24 @@ impl State {
             (WriteClosed, Connected | FinishWrites | Flushed | LingerOver) => self,
             (WriteClosed, Fail(reason)) => Closed(reason),
 
-            (Draining { reason, .. }, PeerFinished) => Draining { reason, peer_done: true },
-            (Draining { reason, peer_done: true }, Flushed) => Closed(reason),
-            (Draining { reason, peer_done: false }, Flushed) => Lingering(reason),
+            (Draining { reason, .. }, PeerFinished) => Draining {
+                reason,
+                peer_done: true,
+            },
+            (
+                Draining {
+                    reason,
+                    peer_done: true,
+                },
+                Flushed,
+            ) => Closed(reason),
+            (
+                Draining {
+                    reason,
+                    peer_done: false,
+                },
+                Flushed,
+            ) => Lingering(reason),
             (Draining { .. }, Connected | FinishWrites | Finish(_) | LingerOver) => self,
             (Draining { .. }, Fail(reason)) => Closed(reason),
 
@@ -140,18 +167,30 @@ impl State {
 
     /// Whether input is read only to be thrown away.
     pub(crate) fn discards(self) -> bool {
-        matches!(self, State::Draining { peer_done: false, .. } | State::Lingering(_))
+        matches!(
+            self,
+            State::Draining {
+                peer_done: false,
+                ..
+            } | State::Lingering(_)
+        )
     }
 
     /// Whether the protocol may still send.
     #[inline]
     pub(crate) fn may_send(self) -> bool {
-        matches!(self, State::Open | State::ReadClosed | State::Connecting(Then::Open))
+        matches!(
+            self,
+            State::Open | State::ReadClosed | State::Connecting(Then::Open)
+        )
     }
 
     /// Whether our FIN is out, or nothing can be sent any more.
     pub(crate) fn is_write_closed(self) -> bool {
-        matches!(self, State::WriteClosed | State::Lingering(_) | State::Closed(_))
+        matches!(
+            self,
+            State::WriteClosed | State::Lingering(_) | State::Closed(_)
+        )
     }
 
     /// Whether an empty queue is an event.
@@ -187,14 +226,32 @@ mod tests {
         let reason = CloseReason::IdleTimeout;
         vec![
             ("Connecting", State::Connecting(Then::Open)),
-            ("Connecting, then WriteClosing", State::Connecting(Then::WriteClosing)),
-            ("Connecting, then Draining(R)", State::Connecting(Then::Draining(reason))),
+            (
+                "Connecting, then WriteClosing",
+                State::Connecting(Then::WriteClosing),
+            ),
+            (
+                "Connecting, then Draining(R)",
+                State::Connecting(Then::Draining(reason)),
+            ),
             ("Open", State::Open),
             ("ReadClosed", State::ReadClosed),
             ("WriteClosing", State::WriteClosing),
             ("WriteClosed", State::WriteClosed),
-            ("Draining(R)", State::Draining { reason, peer_done: false }),
-            ("Draining(R), peer done", State::Draining { reason, peer_done: true }),
+            (
+                "Draining(R)",
+                State::Draining {
+                    reason,
+                    peer_done: false,
+                },
+            ),
+            (
+                "Draining(R), peer done",
+                State::Draining {
+                    reason,
+                    peer_done: true,
+                },
+            ),
             ("Lingering(R)", State::Lingering(reason)),
             ("Closed(R)", State::Closed(reason)),
         ]
@@ -249,13 +306,21 @@ mod tests {
     #[test]
     fn every_pair_of_state_and_event_is_what_the_table_in_the_architecture_says() {
         let cells = |line: &str| -> Vec<String> {
-            line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+            line.trim()
+                .trim_matches('|')
+                .split('|')
+                .map(|cell| cell.trim().to_owned())
+                .collect()
         };
-        let mut lines =
-            ARCHITECTURE.lines().skip_while(|line| !line.starts_with("| state \\ event |"));
+        let mut lines = ARCHITECTURE
+            .lines()
+            .skip_while(|line| !line.starts_with("| state \\ event |"));
         let headings = cells(lines.next().expect("the table of states is there"));
-        let rows: Vec<Vec<String>> =
-            lines.skip(1).take_while(|line| line.starts_with('|')).map(cells).collect();
+        let rows: Vec<Vec<String>> = lines
+            .skip(1)
+            .take_while(|line| line.starts_with('|'))
+            .map(cells)
+            .collect();
         let names: Vec<&str> = events().iter().map(|(name, _)| *name).collect();
         assert_eq!(headings[1..], names, "the columns are the events, in order");
         let names: Vec<&str> = states().iter().map(|(name, _)| *name).collect();
@@ -265,7 +330,11 @@ mod tests {
         for ((state_name, state), row) in states().into_iter().zip(&rows) {
             for ((event_name, event), cell) in events().into_iter().zip(&row[1..]) {
                 let next = state.on(event);
-                let expected = if next == state { "·".to_owned() } else { name(next, event) };
+                let expected = if next == state {
+                    "·".to_owned()
+                } else {
+                    name(next, event)
+                };
                 assert_eq!(*cell, expected, "{state_name} on {event_name}");
             }
         }

@@ -28,12 +28,18 @@ pub struct Chargen {
 impl Chargen {
     /// Sends without end.
     pub fn endless() -> Chargen {
-        Chargen { left: None, line: 0 }
+        Chargen {
+            left: None,
+            line: 0,
+        }
     }
 
     /// Sends so many lines of 74 bytes, and finishes.
     pub fn lines(count: u64) -> Chargen {
-        Chargen { left: Some(count), line: 0 }
+        Chargen {
+            left: Some(count),
+            line: 0,
+        }
     }
 
     fn produce(&mut self, cx: &mut Context<'_, Raw>) {

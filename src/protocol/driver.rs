@@ -215,7 +215,8 @@ impl<P: Protocol> Driver for Stack<P> {
     }
 
     fn on_shutdown(&mut self, fx: &mut Effects) {
-        self.protocol.on_shutdown(&mut Context::new(fx, &mut self.encoder));
+        self.protocol
+            .on_shutdown(&mut Context::new(fx, &mut self.encoder));
     }
 
     fn on_close(&mut self, reason: CloseReason, intents: &mut Intents) {

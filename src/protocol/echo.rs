@@ -27,7 +27,9 @@ pub struct Echo<C> {
 
 impl<C> Default for Echo<C> {
     fn default() -> Echo<C> {
-        Echo { framing: PhantomData }
+        Echo {
+            framing: PhantomData,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! Knows framing, but neither connections nor the reactor: a protocol acts on the world only
 //! through the [`Context`] it is given.
 
-mod context;
 mod chargen;
+mod context;
 mod discard;
 mod driver;
 mod echo;

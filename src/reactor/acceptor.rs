@@ -140,20 +140,30 @@ fn adopt<N: Network, F, P>(
         core.network.close(stream, true);
         return;
     }
-    let peer = Peer { address, token, listener };
+    let peer = Peer {
+        address,
+        token,
+        listener,
+    };
     let made = match panic::catch_unwind(AssertUnwindSafe(|| factory(&peer).into_driver())) {
         Ok(driver) => Some(driver),
         Err(panic) if !core.catch_panics => panic::resume_unwind(panic),
         Err(_) => {
             core.stats.panics += 1;
             add(&service.counters.panics, 1);
-            log::error!("{}: the closure that makes a protocol panicked", service.name);
+            log::error!(
+                "{}: the closure that makes a protocol panicked",
+                service.name
+            );
             None
         }
     };
     let registered = core.network.register(token, &mut stream);
     if let Err(error) = &registered {
-        log::warn!("{}: a connection could not be registered: {error}", service.name);
+        log::warn!(
+            "{}: a connection could not be registered: {error}",
+            service.name
+        );
     }
     match (made, registered) {
         (Some(driver), Ok(())) => {
@@ -224,7 +234,10 @@ where
 
     fn on_panic(&mut self, token: Token, core: &mut Core<N>) {
         // The factory's panics are caught where it is called, and nothing else is called.
-        log::error!("{}: {token}: a listener panicked: closed", self.service.name);
+        log::error!(
+            "{}: {token}: a listener panicked: closed",
+            self.service.name
+        );
         core.disarm(&mut self.armed);
     }
 
@@ -240,10 +253,6 @@ where
 
     fn service(&self) -> &Rc<Service> {
         &self.service
-    }
-
-    fn is_listener(&self) -> bool {
-        true
     }
 
     fn local_addr(&self, core: &Core<N>) -> io::Result<Address> {

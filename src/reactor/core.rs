@@ -16,7 +16,7 @@ use crate::close::CloseReason;
 use crate::connection::Load;
 use crate::limits::Budgets;
 use crate::net::{Address, Network, Readiness, StreamOptions};
-use crate::protocol::{Driver, Effects, Mail, TimerId};
+use crate::protocol::{Effects, Mail, TimerId};
 use crate::token::Token;
 
 /// Everything of a reactor but its entries, so that an entry can be called with it.
@@ -100,12 +100,19 @@ impl<N: Network> Core<N> {
         if index >= self.user_timers.len() {
             self.user_timers.resize_with(index + 1, || None);
         }
-        self.user_timers[index] = Some(UserTimer { owner, id, key, every });
+        self.user_timers[index] = Some(UserTimer {
+            owner,
+            id,
+            key,
+            every,
+        });
     }
 
     /// Cancels a timer of a protocol, if it is set, and by that protocol.
     pub(super) fn cancel_timer(&mut self, owner: Token, id: TimerId) {
-        let Some(slot) = self.user_timers.get_mut(id.index()) else { return };
+        let Some(slot) = self.user_timers.get_mut(id.index()) else {
+            return;
+        };
         let is_it = |timer: &UserTimer| timer.id == id && timer.owner == owner;
         if slot.as_ref().is_some_and(is_it)
             && let Some(timer) = slot.take()
@@ -200,11 +207,6 @@ pub(super) trait Entry<N: Network> {
     /// The service it belongs to.
     fn service(&self) -> &Rc<Service>;
 
-    /// Whether it is a listener.
-    fn is_listener(&self) -> bool {
-        false
-    }
-
     /// Our address.
     fn local_addr(&self, core: &Core<N>) -> std::io::Result<Address> {
         let _ = core;
@@ -229,6 +231,3 @@ pub(super) trait Entry<N: Network> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }
-
-/// A driver in a box, for connections whose type is not known where they are opened.
-pub(super) type AnyDriver = Box<dyn Driver>;

@@ -31,10 +31,7 @@ pub(super) enum Failure {
     Peer,
     /// The process or the system is out of something: wait that long, or until a descriptor is
     /// freed. Says whether an episode begins.
-    Exhausted {
-        wait: Duration,
-        is_first: bool,
-    },
+    Exhausted { wait: Duration, is_first: bool },
 }
 
 impl Governor {
@@ -68,7 +65,9 @@ impl Governor {
 
     /// A connection has ended.
     pub(super) fn on_closed(&mut self, token: Token) {
-        let Some(address) = self.counted.remove(&token) else { return };
+        let Some(address) = self.counted.remove(&token) else {
+            return;
+        };
         if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -95,7 +94,9 @@ impl Governor {
         if !is_exhaustion(error) {
             return Failure::Peer;
         }
-        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(8)).min(MAX_WAIT);
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << self.failures.min(8))
+            .min(MAX_WAIT);
         let is_first = self.failures == 0;
         self.failures = self.failures.saturating_add(1);
         Failure::Exhausted { wait, is_first }
@@ -112,7 +113,11 @@ fn is_exhaustion(error: &io::Error) -> bool {
 /// The same on every Unix.
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
-const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 };
+const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    105
+} else {
+    55
+};
 
 /// A listener that cannot accept tries again after this, then after twice as long, …
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -129,7 +134,10 @@ mod tests {
 
     #[test]
     fn an_address_has_room_again_when_one_of_its_connections_ends() {
-        let admission = Admission { max_per_address: Some(2), ..Admission::default() };
+        let admission = Admission {
+            max_per_address: Some(2),
+            ..Admission::default()
+        };
         let mut governor = Governor::new(admission);
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         assert!(governor.admit(token(0), address));
@@ -167,6 +175,9 @@ mod tests {
         for kind in [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset] {
             assert_eq!(governor.on_error(&kind.into()), Failure::Peer);
         }
-        assert_eq!(governor.on_error(&ErrorKind::WouldBlock.into()), Failure::Drained);
+        assert_eq!(
+            governor.on_error(&ErrorKind::WouldBlock.into()),
+            Failure::Drained
+        );
     }
 }

@@ -56,7 +56,10 @@ impl Remote {
     /// The mailbox is full (`Config::mailbox_len`), or the reactor is gone. The value comes back
     /// in either case. Whether the receiver still exists is known only when the mail is taken.
     pub fn post<M: Send + 'static>(&self, to: Token, mail: M) -> Result<(), PostError> {
-        let letter = Letter { to, mail: Box::new(mail) };
+        let letter = Letter {
+            to,
+            mail: Box::new(mail),
+        };
         match self.sender.try_send(letter) {
             Ok(()) => {
                 self.wake();
@@ -70,7 +73,9 @@ impl Remote {
     /// Shuts the reactor down: listeners close, connections finish, and what is left after
     /// `grace` is reset. It is never refused, whatever the mailbox holds.
     pub fn shutdown(&self, grace: Duration) {
-        let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX).min(NOT_ASKED - 1);
+        let millis = u64::try_from(grace.as_millis())
+            .unwrap_or(u64::MAX)
+            .min(NOT_ASKED - 1);
         self.shared.shutdown_ms.store(millis, Ordering::Release);
         self.wake();
     }
@@ -124,7 +129,10 @@ impl Mailbox {
             shutdown_ms: AtomicU64::new(NOT_ASKED),
             waker,
         });
-        Mailbox { receiver, remote: Remote { sender, shared } }
+        Mailbox {
+            receiver,
+            remote: Remote { sender, shared },
+        }
     }
 
     pub(super) fn remote(&self) -> Remote {
@@ -139,11 +147,6 @@ impl Mailbox {
             && self.remote.shared.is_pending.swap(false, Ordering::AcqRel)
     }
 
-    /// Remembers that there is more to take, without a wake-up.
-    pub(super) fn set_pending(&self) {
-        self.remote.shared.is_pending.store(true, Ordering::Release);
-    }
-
     pub(super) fn take(&self) -> Option<Letter> {
         match self.receiver.try_recv() {
             Ok(letter) => Some(letter),
@@ -154,7 +157,11 @@ impl Mailbox {
 
     /// The grace of a shutdown that was asked for, once.
     pub(super) fn take_shutdown(&self) -> Option<Duration> {
-        let millis = self.remote.shared.shutdown_ms.swap(NOT_ASKED, Ordering::AcqRel);
+        let millis = self
+            .remote
+            .shared
+            .shutdown_ms
+            .swap(NOT_ASKED, Ordering::AcqRel);
         (millis != NOT_ASKED).then(|| Duration::from_millis(millis))
     }
 }

@@ -31,7 +31,7 @@ pub use mailbox::{PostError, Remote};
 pub use source::{Progress, Source};
 pub use stats::{ServiceStats, Stats};
 
-use self::core::{AnyDriver, Command, Core, Due, Entry};
+use self::core::{Command, Core, Due, Entry};
 use acceptor::Acceptor;
 use governor::Governor;
 use mailbox::Mailbox;
@@ -142,7 +142,10 @@ impl<N: Network> Reactor<N> {
             Ok(listener) => listener,
             Err(source) => {
                 self.core.fx.intents.tokens.release(token);
-                return Err(Error::Listen { address: listen.address.to_string(), source });
+                return Err(Error::Listen {
+                    address: listen.address.to_string(),
+                    source,
+                });
             }
         };
         let mut service = Service::new(listen.name, listen.limits);
@@ -266,7 +269,9 @@ impl<N: Network> Reactor<N> {
             return Ok(mailbox.remote());
         }
         let waker = self.core.network.waker()?;
-        let mailbox = self.mailbox.insert(Mailbox::new(self.config.mailbox_len, waker));
+        let mailbox = self
+            .mailbox
+            .insert(Mailbox::new(self.config.mailbox_len, waker));
         Ok(mailbox.remote())
     }
 
@@ -356,7 +361,10 @@ impl<N: Network> Reactor<N> {
         if !self.core.fx.intents.tokens.is_alive(token) {
             return Err(Gone);
         }
-        self.entries.get(token.index()).and_then(Option::as_deref).ok_or(Gone)
+        self.entries
+            .get(token.index())
+            .and_then(Option::as_deref)
+            .ok_or(Gone)
     }
 
     fn command(&mut self, token: Token, command: Command) -> Result<(), Gone> {
@@ -391,7 +399,8 @@ impl<N: Network> Reactor<N> {
         }
         if self.services.len() >= MAX_SERVICES {
             // Names that nobody uses any more make room; their counters go with them.
-            self.services.retain(|service| Rc::strong_count(service) > 1);
+            self.services
+                .retain(|service| Rc::strong_count(service) > 1);
         }
         let mut service = Service::new(name.to_owned(), limits.clone());
         service.skip_when_slow = skip_when_slow;

@@ -67,13 +67,17 @@ impl Service {
 
     pub(super) fn on_closed(&self, reason: CloseReason) {
         let live = self.counters.live.get();
-        self.counters.live.set(live.checked_sub(1).expect("what closes was open"));
+        self.counters
+            .live
+            .set(live.checked_sub(1).expect("what closes was open"));
         add(&self.counters.closed[reason.kind()], 1);
     }
 
     /// Whether connections have ended for which the listener waits. Answers `true` once.
     pub(super) fn has_room_again(&self) -> bool {
-        self.is_full.get() && self.counters.live.get() <= self.resume_at && self.is_full.replace(false)
+        self.is_full.get()
+            && self.counters.live.get() <= self.resume_at
+            && self.is_full.replace(false)
     }
 
     pub(super) fn stats(&self) -> ServiceStats {

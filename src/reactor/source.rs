@@ -113,7 +113,12 @@ pub(super) struct SourceEntry<S> {
 impl<S: Source> SourceEntry<S> {
     pub(super) fn new(source: S, service: Rc<Service>) -> SourceEntry<S> {
         service.on_opened();
-        SourceEntry { source, service, timers: Vec::new(), is_queued: false }
+        SourceEntry {
+            source,
+            service,
+            timers: Vec::new(),
+            is_queued: false,
+        }
     }
 
     pub(super) fn source_mut(&mut self) -> &mut S {
@@ -129,10 +134,16 @@ impl<S: Source> SourceEntry<S> {
     ) -> Outcome {
         let fx = &mut core.fx;
         fx.intents.token = token;
-        fx.intents.timers_left =
-            self.service.limits.max_timers.saturating_sub(self.timers.len());
+        fx.intents.timers_left = self
+            .service
+            .limits
+            .max_timers
+            .saturating_sub(self.timers.len());
         fx.out.set_limit(0);
-        fx.control = Control { is_mute: true, ..Control::default() };
+        fx.control = Control {
+            is_mute: true,
+            ..Control::default()
+        };
         let progress = callback(&mut self.source, &mut Context::new(fx, &mut ()));
         fx.control.switch = None;
         let control = std::mem::take(&mut fx.control);
@@ -152,7 +163,10 @@ impl<S: Source> SourceEntry<S> {
 
     fn close(&mut self, token: Token, reason: CloseReason, core: &mut Core<Os>) -> Outcome {
         let cancel = |id| Intent::CancelTimer { owner: token, id };
-        core.fx.intents.list.extend(self.timers.drain(..).map(cancel));
+        core.fx
+            .intents
+            .list
+            .extend(self.timers.drain(..).map(cancel));
         self.service.on_closed(reason);
         self.source.on_close(reason);
         Outcome::Closed

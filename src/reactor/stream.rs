@@ -59,20 +59,24 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         service.on_opened();
         let mut conn = Connection::connecting(driver, core.tick);
         let mut load = core.loads.take();
-        load.attempt = Some(Box::new(Attempt { connect, failed: 0, again_at: Some(core.tick) }));
+        load.attempt = Some(Box::new(Attempt {
+            connect,
+            failed: 0,
+            again_at: Some(core.tick),
+        }));
         conn.load = Some(load);
-        StreamEntry { conn, service, armed: None, stream: None, latch: Readiness::NONE }
+        StreamEntry {
+            conn,
+            service,
+            armed: None,
+            stream: None,
+            latch: Readiness::NONE,
+        }
     }
 
     /// Serves the connection until there is nothing to do, a budget is spent, or something was
     /// recorded that others have to see first.
-    #[inline]
-    fn serve(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.conn.begin(token, &self.service.limits, &mut core.fx);
-        let is_runnable = self.run(core);
-        self.end(token, core, is_runnable)
-    }
-
+    ///
     /// Answers whether more could be done at once.
     fn run(&mut self, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
@@ -109,7 +113,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     fn read(&mut self, core: &mut Core<N>, need: Need, bytes: &mut usize, frames: &mut usize) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let tick = core.tick;
         match core.network.read(stream, &mut core.read_buffer) {
             Ok(0) => {
@@ -153,7 +159,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let input = &buffer[..len];
         let (consumed, stop) = self.drive(core, input, frames, false);
         let rest = &input[consumed..];
-        self.conn.keep_rest(rest, stop, &self.service.limits, &mut core.loads, core.tick);
+        self.conn
+            .keep_rest(rest, stop, &self.service.limits, &mut core.loads, core.tick);
         core.read_buffer = buffer;
     }
 
@@ -161,7 +168,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let mut inbox = self.conn.take_inbox();
         let (consumed, stop) = self.drive(core, inbox.as_slice(), frames, false);
         inbox.consume(consumed);
-        self.conn.keep_inbox(inbox, stop, &self.service.limits, core.tick);
+        self.conn
+            .keep_inbox(inbox, stop, &self.service.limits, core.tick);
     }
 
     /// Delivers the last frames and the end of the input.
@@ -173,10 +181,12 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if stop == Stop::More && self.conn.state().delivers() {
             self.conn.on_eof(partial_len, &mut core.fx, core.tick);
             inbox.reset();
-            self.conn.keep_inbox(inbox, stop, &self.service.limits, core.tick);
+            self.conn
+                .keep_inbox(inbox, stop, &self.service.limits, core.tick);
             self.settle(core, &[]);
         } else {
-            self.conn.keep_inbox(inbox, stop, &self.service.limits, core.tick);
+            self.conn
+                .keep_inbox(inbox, stop, &self.service.limits, core.tick);
         }
     }
 
@@ -202,7 +212,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 self.service.name,
                 core.fx.intents.token
             );
-            self.conn.on(Event::Finish(CloseReason::DecoderStuck), core.tick);
+            self.conn
+                .on(Event::Finish(CloseReason::DecoderStuck), core.tick);
         }
         self.settle(core, input);
         core.fx.out.end_input(input);
@@ -223,7 +234,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if core.fx.out.is_empty() && !state.awaits_flush() {
             return;
         }
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         if matches!(state, State::Connecting(_)) {
             return;
         }
@@ -241,7 +254,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                     self.latch = self.latch.without(Readiness::WRITABLE);
                 }
                 Err(error) => {
-                    self.conn.on(Event::Fail(CloseReason::from(&error)), core.tick);
+                    self.conn
+                        .on(Event::Fail(CloseReason::from(&error)), core.tick);
                     return;
                 }
             }
@@ -256,7 +270,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             let state = self.conn.state();
             if state.is_write_closed() && state.closed().is_none() {
                 if let Err(error) = core.network.shutdown_write(stream) {
-                    self.conn.on(Event::Fail(CloseReason::from(&error)), core.tick);
+                    self.conn
+                        .on(Event::Fail(CloseReason::from(&error)), core.tick);
                 }
             }
         }
@@ -266,7 +281,10 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     #[inline]
     fn end(&mut self, token: Token, core: &mut Core<N>, is_runnable: bool) -> Outcome {
         if core.fx.frames > 0 {
-            add(&self.service.counters.frames, std::mem::take(&mut core.fx.frames));
+            add(
+                &self.service.counters.frames,
+                std::mem::take(&mut core.fx.frames),
+            );
         }
         if let Some(reason) = self.conn.state().closed() {
             return self.close(reason, core);
@@ -275,7 +293,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if is_runnable {
             self.enqueue(token, core);
         }
-        core.arm(token, &mut self.armed, self.conn.deadline(&self.service.limits));
+        core.arm(
+            token,
+            &mut self.armed,
+            self.conn.deadline(&self.service.limits),
+        );
         Outcome::Alive
     }
 
@@ -298,7 +320,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     /// Asks whether the connection is made.
     fn check_connected(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        let Some(stream) = &mut self.stream else { return Outcome::Alive };
+        let Some(stream) = &mut self.stream else {
+            return Outcome::Alive;
+        };
         match core.network.connected(stream) {
             Ok(false) => Outcome::Alive,
             Ok(true) => {
@@ -324,14 +348,22 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     fn begin_connect(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
         self.conn.on_retry(core.tick);
-        let attempt = self.conn.load.as_mut().and_then(|load| load.attempt.as_mut());
+        let attempt = self
+            .conn
+            .load
+            .as_mut()
+            .and_then(|load| load.attempt.as_mut());
         let attempt = attempt.expect("what connects has an attempt");
         attempt.again_at = None;
         match core.network.connect(token, &attempt.connect) {
             Ok(stream) => {
                 self.stream = Some(stream);
                 self.latch = Readiness::NONE;
-                core.arm(token, &mut self.armed, self.conn.deadline(&self.service.limits));
+                core.arm(
+                    token,
+                    &mut self.armed,
+                    self.conn.deadline(&self.service.limits),
+                );
                 Outcome::Alive
             }
             Err(error) => {
@@ -342,24 +374,30 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     /// An attempt to connect failed: there may be another one.
-    fn connect_failed(
-        &mut self,
-        token: Token,
-        reason: CloseReason,
-        core: &mut Core<N>,
-    ) -> Outcome {
+    fn connect_failed(&mut self, token: Token, reason: CloseReason, core: &mut Core<N>) -> Outcome {
         if let Some(stream) = self.stream.take() {
             core.network.close(stream, false);
         }
-        let attempt = self.conn.load.as_mut().and_then(|load| load.attempt.as_mut());
+        let attempt = self
+            .conn
+            .load
+            .as_mut()
+            .and_then(|load| load.attempt.as_mut());
         if let Some(attempt) = attempt
             && let Some(backoff) = &attempt.connect.retry
             && let Some(wait) = backoff.wait(attempt.failed, u64::from(token.generation()))
         {
             attempt.failed += 1;
             attempt.again_at = Some(core.tick_after(wait));
-            log::debug!("{}: {token}: {reason}; again in {wait:?}", self.service.name);
-            core.arm(token, &mut self.armed, self.conn.deadline(&self.service.limits));
+            log::debug!(
+                "{}: {token}: {reason}; again in {wait:?}",
+                self.service.name
+            );
+            core.arm(
+                token,
+                &mut self.armed,
+                self.conn.deadline(&self.service.limits),
+            );
             return Outcome::Alive;
         }
         self.conn.begin(token, &self.service.limits, &mut core.fx);
@@ -425,7 +463,8 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
             && let Some(stream) = &mut self.stream
             && let Err(error) = core.network.connected(stream)
         {
-            self.conn.on(Event::Fail(CloseReason::from(&error)), core.tick);
+            self.conn
+                .on(Event::Fail(CloseReason::from(&error)), core.tick);
         }
         self.end(token, core, is_runnable)
     }
@@ -433,8 +472,12 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
         self.armed = None;
         if matches!(self.conn.state(), State::Connecting(_)) {
-            let again_at =
-                self.conn.load.as_ref().and_then(|l| l.attempt.as_ref()).and_then(|a| a.again_at);
+            let again_at = self
+                .conn
+                .load
+                .as_ref()
+                .and_then(|l| l.attempt.as_ref())
+                .and_then(|a| a.again_at);
             let deadline = self.conn.deadline(&self.service.limits);
             return if deadline.is_some_and(|deadline| deadline > core.tick) {
                 core.arm(token, &mut self.armed, deadline);
@@ -516,7 +559,11 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
 
     fn release(self: Box<Self>, core: &mut Core<N>) {
         if let Some(stream) = self.stream {
-            let reset = self.conn.state().closed().is_some_and(CloseReason::is_abortive);
+            let reset = self
+                .conn
+                .state()
+                .closed()
+                .is_some_and(CloseReason::is_abortive);
             core.network.close(stream, reset);
         }
     }
@@ -526,19 +573,25 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 
     fn local_addr(&self, core: &Core<N>) -> io::Result<Address> {
-        core.network.local_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
+        core.network
+            .local_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
     }
 
     fn peer_addr(&self, core: &Core<N>) -> io::Result<Address> {
-        core.network.peer_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
+        core.network
+            .peer_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
     }
 
     fn options(&self, core: &Core<N>) -> io::Result<StreamOptions> {
-        core.network.options(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
+        core.network
+            .options(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)
     }
 
     fn set_options(&mut self, options: &StreamOptions, core: &mut Core<N>) -> io::Result<()> {
-        core.network.set_options(self.stream.as_mut().ok_or(ErrorKind::NotConnected)?, options)
+        core.network.set_options(
+            self.stream.as_mut().ok_or(ErrorKind::NotConnected)?,
+            options,
+        )
     }
 }
 
@@ -569,7 +622,11 @@ fn latched(readiness: Readiness) -> Readiness {
     if readiness.wants_write() {
         latch = latch.or(Readiness::WRITABLE);
     }
-    if readiness.has(Readiness::READ_CLOSED.or(Readiness::WRITE_CLOSED).or(Readiness::ERROR)) {
+    if readiness.has(
+        Readiness::READ_CLOSED
+            .or(Readiness::WRITE_CLOSED)
+            .or(Readiness::ERROR),
+    ) {
         latch = latch.or(Readiness::READ_CLOSED);
     }
     latch

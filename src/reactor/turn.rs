@@ -63,14 +63,21 @@ impl<N: Network> Reactor<N> {
         if self.is_runnable() {
             return Some(Duration::ZERO);
         }
-        let Some(expiry) = self.core.wheel.next_expiry() else { return timeout };
+        let Some(expiry) = self.core.wheel.next_expiry() else {
+            return timeout;
+        };
         // The clock was read when the last turn began. What its callbacks took since then matters
         // only to a deadline that is near; the far ones, which is what idle connections have,
         // cost no second reading.
         if expiry.saturating_sub(self.core.tick) < NEAR_TICKS {
             self.core.read_clock();
         }
-        let since_origin = self.core.fx.intents.now.saturating_duration_since(self.core.origin);
+        let since_origin = self
+            .core
+            .fx
+            .intents
+            .now
+            .saturating_duration_since(self.core.origin);
         let left = Duration::from_millis(expiry).saturating_sub(since_origin);
         Some(timeout.map_or(left, |timeout| timeout.min(left)))
     }
@@ -89,8 +96,9 @@ impl<N: Network> Reactor<N> {
             let ready = self.ready[index];
             self.core.stats.events += 1;
             let token = ready.token;
-            let was_there =
-                self.call(token, |entry, core| entry.on_ready(token, ready.readiness, core));
+            let was_there = self.call(token, |entry, core| {
+                entry.on_ready(token, ready.readiness, core)
+            });
             if !was_there {
                 self.core.stats.stale_events += 1;
             }
@@ -101,15 +109,24 @@ impl<N: Network> Reactor<N> {
     /// Runs the first `count` entries of the run queue; what they add waits for the next turn.
     fn run_queued(&mut self, count: usize) {
         for _ in 0..count {
-            let Some(token) = self.core.run_queue.pop_front() else { break };
-            self.call(token, |entry, core| entry.on_ready(token, Readiness::NONE, core));
+            let Some(token) = self.core.run_queue.pop_front() else {
+                break;
+            };
+            self.call(token, |entry, core| {
+                entry.on_ready(token, Readiness::NONE, core)
+            });
             self.apply();
         }
     }
 
     fn fire_timers(&mut self) {
         let tick = self.core.tick;
-        if self.core.wheel.next_expiry().is_none_or(|expiry| expiry > tick) {
+        if self
+            .core
+            .wheel
+            .next_expiry()
+            .is_none_or(|expiry| expiry > tick)
+        {
             return;
         }
         let mut due = mem::take(&mut self.due);
@@ -132,7 +149,9 @@ impl<N: Network> Reactor<N> {
 
     fn fire_user_timer(&mut self, index: usize, at: u64) {
         // An earlier callback of this turn may have cancelled it.
-        let Some(Some(timer)) = self.core.user_timers.get_mut(index) else { return };
+        let Some(Some(timer)) = self.core.user_timers.get_mut(index) else {
+            return;
+        };
         let (owner, id) = (timer.owner, timer.id);
         if let Some(every) = timer.every {
             // After a stall the missed firings are skipped, not made up for in a burst.
@@ -147,7 +166,9 @@ impl<N: Network> Reactor<N> {
                 entry.on_command(owner, Command::OwnTimer(id, false), core)
             });
         }
-        self.call(owner, |entry, core| entry.on_command(owner, Command::Timer(id), core));
+        self.call(owner, |entry, core| {
+            entry.on_command(owner, Command::Timer(id), core)
+        });
     }
 
     fn take_mail(&mut self) {
@@ -174,7 +195,9 @@ impl<N: Network> Reactor<N> {
 
     fn deliver(&mut self, to: Token, mail: Mail) {
         if self.entry(to).is_ok() {
-            self.call(to, |entry, core| entry.on_command(to, Command::Mail(mail), core));
+            self.call(to, |entry, core| {
+                entry.on_command(to, Command::Mail(mail), core)
+            });
             return;
         }
         self.core.stats.undeliverable += 1;
@@ -194,7 +217,9 @@ impl<N: Network> Reactor<N> {
         if !self.core.fx.intents.tokens.is_alive(token) {
             return false;
         }
-        let Some(Some(entry)) = self.entries.get_mut(token.index()) else { return false };
+        let Some(Some(entry)) = self.entries.get_mut(token.index()) else {
+            return false;
+        };
         let core = &mut self.core;
         let began = self.config.time_callbacks.then(|| core.network.now());
         let outcome = if core.catch_panics {
@@ -236,8 +261,13 @@ impl<N: Network> Reactor<N> {
         }
         self.core.fx.out.reset();
         self.core.fx.control = Control::default();
-        let Some(Some(entry)) = self.entries.get_mut(token.index()) else { return };
-        log::error!("{}: {token}: a callback panicked: closed", entry.service().name);
+        let Some(Some(entry)) = self.entries.get_mut(token.index()) else {
+            return;
+        };
+        log::error!(
+            "{}: {token}: a callback panicked: closed",
+            entry.service().name
+        );
         let core = &mut self.core;
         let last_words = panic::catch_unwind(AssertUnwindSafe(|| entry.on_panic(token, core)));
         if last_words.is_err() {
@@ -290,7 +320,9 @@ impl<N: Network> Reactor<N> {
     }
 
     fn wake_listener(&mut self, token: Token) {
-        self.call(token, |entry, core| entry.on_command(token, Command::Release, core));
+        self.call(token, |entry, core| {
+            entry.on_command(token, Command::Release, core)
+        });
         self.apply();
     }
 
@@ -326,7 +358,12 @@ impl<N: Network> Reactor<N> {
             Intent::Hold(token) => (token, Command::Hold),
             Intent::Release(token) => (token, Command::Release),
             Intent::Connect { token, to, driver } => return self.open(token, *to, driver),
-            Intent::SetTimer { owner, id, after, every } => {
+            Intent::SetTimer {
+                owner,
+                id,
+                after,
+                every,
+            } => {
                 if self.entry(owner).is_err() {
                     return self.core.fx.intents.release_timer_id(id);
                 }
@@ -352,7 +389,9 @@ impl<N: Network> Reactor<N> {
         log::info!("shutting down, within {grace:?}");
         for index in 0..self.entries.len() {
             if let Some(token) = self.core.fx.intents.tokens.at(index) {
-                self.call(token, |entry, core| entry.on_command(token, Command::Shutdown, core));
+                self.call(token, |entry, core| {
+                    entry.on_command(token, Command::Shutdown, core)
+                });
             }
         }
     }
