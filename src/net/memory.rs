@@ -59,7 +59,7 @@ use crate::token::Token;
 /// assert_eq!(peer.received(), b"aye");
 ///
 /// let before = network.now();
-/// network.poll(Some(Duration::from_secs(60)), &mut Vec::new())?;
+/// memory.advance(Duration::from_secs(60));
 /// assert_eq!(network.now() - before, Duration::from_secs(60));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
