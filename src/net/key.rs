@@ -92,6 +92,7 @@ mod tabled {
 
 #[cfg(test)]
 mod tests {
+    use super::tabled::Keys as TabledKeys;
     use super::*;
 
     const TOKENS: [Token; 4] = [
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_whole_from_a_key_of_32_bits() {
-        let mut keys = tabled::Keys::new();
+        let mut keys = TabledKeys::new();
         for token in TOKENS {
             let key = keys.key(token);
             assert!(key.0 < 1 << 31);
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_table_answers_with_the_tenant_that_registered_last() {
-        let mut keys = tabled::Keys::new();
+        let mut keys = TabledKeys::new();
         let key = keys.key(Token::from_parts(5, 1));
         assert_eq!(keys.key(Token::from_parts(5, 2)), key);
         assert_eq!(keys.token(key), Some(Token::from_parts(5, 2)));

@@ -15,21 +15,26 @@ mod connect;
 mod key;
 mod listen;
 mod listener;
+mod memory;
 mod options;
 mod os;
+mod peer;
 mod socket;
 mod sockopt;
 mod source;
 mod stream;
 mod unix_path;
+mod world;
 
 pub use address::{Address, AddressError};
 pub use connect::{Backoff, Connect};
 pub use listen::{Admission, Listen};
 pub use listener::OsListener;
+pub use memory::{Memory, MemoryListener, MemoryStream};
 pub use mio::{Interest, event::Source as EventSource};
 pub use options::{Keepalive, StreamOptions};
 pub use os::Os;
+pub use peer::{Peer, PeerListener};
 pub use source::FdSource;
 pub use stream::OsStream;
 

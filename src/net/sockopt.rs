@@ -269,12 +269,13 @@ pub(super) fn unsupported(option: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::net::socket;
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn every_option() -> StreamOptions {
+        use std::time::Duration;
+
         StreamOptions {
             nodelay: true,
             keepalive: Some(Keepalive {
