@@ -1,4 +1,6 @@
 //! Windlass: a single-threaded event-loop reactor for network servers.
+//!
+//! How it is built is told in ARCHITECTURE.md.
 #![forbid(unsafe_code)]
 
 mod buffer;

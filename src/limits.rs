@@ -1,6 +1,7 @@
 //! `Limits`: every bound of a connection, with its default.
 //!
-//! Plain numbers. What happens at each bound is enforced elsewhere and listed in ARCHITECTURE.md.
+//! Plain numbers, which know nothing of who enforces them. What happens at each bound is listed in
+//! ARCHITECTURE.md too, and a test compares the two tables.
 
 use std::time::Duration;
 

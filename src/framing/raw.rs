@@ -1,4 +1,6 @@
 //! `Raw`: what arrived is the frame.
+//!
+//! Pure, like every framing, and knows nothing of where a message ends.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,6 @@
 //! `Address`: where a stream socket listens or connects to, as text and as a value.
+//!
+//! Knows how addresses are written; opens nothing and resolves nothing.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,6 @@
 //! `Connect`: a connection to be opened: where to, how often to try, with which limits.
+//!
+//! A description only: it knows no socket.
 
 use std::net::SocketAddr;
 use std::str::FromStr;

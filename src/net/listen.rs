@@ -1,4 +1,6 @@
 //! `Listen`: a service to be opened: where, with which options and limits.
+//!
+//! A description only: it knows no socket but one that was open before.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

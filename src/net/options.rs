@@ -1,6 +1,6 @@
 //! `StreamOptions`: the socket options of a connection, typed.
 //!
-//! Plain values; setting and reading them is the network's business.
+//! Plain values; only the network knows how they are set and read.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! `Context`: what a callback is given to act with.
 //!
-//! A typed view of [`Effects`]; it decides nothing.
+//! A typed view of [`Effects`]; it decides nothing, and knows nothing of how a wish is met.
 
 use std::fmt;
 use std::io;
