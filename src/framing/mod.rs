@@ -20,6 +20,8 @@ mod oversize;
 mod raw;
 mod scan;
 pub mod testing;
+#[cfg(feature = "tokio-codec")]
+pub mod tokio_codec;
 
 pub use delimited::{Delimited, DelimitedError, EmptyDelimiter};
 pub use fixed::Fixed;
