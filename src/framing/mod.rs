@@ -11,14 +11,24 @@ use crate::buffer::Outbox;
 
 mod delimited;
 mod delimiters;
+mod fixed;
+mod length_field;
+mod length_prefixed;
 mod lines;
+mod netstring;
 mod oversize;
 mod raw;
 mod scan;
 pub mod testing;
+#[cfg(feature = "tokio-codec")]
+pub mod tokio_codec;
 
 pub use delimited::{Delimited, DelimitedError, EmptyDelimiter};
+pub use fixed::Fixed;
+pub use length_field::LengthField;
+pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
 pub use lines::{Lines, LinesError};
+pub use netstring::{Netstring, NetstringError};
 pub use raw::Raw;
 
 /// What a decoder says of its input.
@@ -174,11 +184,21 @@ pub enum EncodeError {
         /// Bytes that every message has.
         expected: usize,
     },
-    /// The message contains the delimiter, at `position`: the peer would see two messages.
+    /// The message has `len` bytes; the framing takes no fewer than `min`.
+    TooShort {
+        /// Bytes of the message.
+        len: usize,
+        /// Bytes that the framing demands.
+        min: usize,
+    },
+    /// The message contains the delimiter, at `position`, or forms one with what follows it: the
+    /// peer would see something else.
     ContainsDelimiter {
         /// Offset in the message, in bytes.
         position: usize,
     },
+    /// The message is wrong in a way that the framing describes, or its codec keeps to itself.
+    Refused,
 }
 
 impl fmt::Display for EncodeError {
@@ -196,9 +216,16 @@ impl fmt::Display for EncodeError {
                     "a message of {len} bytes where the framing takes exactly {expected}"
                 )
             }
+            EncodeError::TooShort { len, min } => {
+                write!(
+                    f,
+                    "a message of {len} bytes where the framing takes at least {min}"
+                )
+            }
             EncodeError::ContainsDelimiter { position } => {
                 write!(f, "the message contains the delimiter at byte {position}")
             }
+            EncodeError::Refused => f.write_str("the framing refuses the message"),
         }
     }
 }

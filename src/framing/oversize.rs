@@ -32,11 +32,14 @@ pub(super) enum Unwanted {
     Skipped,
 }
 
-/// Throws away as much as there is of the `left` bytes still to be skipped, at least one of each.
+/// Throws away what there is of the `left` bytes still to be skipped.
 ///
 /// Nothing is kept of them, and nothing reserved for them, however many they are.
 pub(super) fn skip_counted<F, E>(left: &mut u64, input: &[u8], report: Option<E>) -> Step<F, E> {
-    debug_assert!(*left > 0 && !input.is_empty(), "there is something to skip");
+    debug_assert!(*left > 0, "there is something to skip");
+    if input.is_empty() {
+        return Step::More { needed: 1 };
+    }
     // What does not fit in a `usize` is more than any input has.
     let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
     let consumed = wanted.min(input.len());
