@@ -274,7 +274,10 @@ impl<D: Driver> Connection<D> {
     /// What the connection needs next, given how much output is queued.
     #[inline]
     pub(crate) fn need(&self, queued_len: usize, limits: &Limits) -> Need {
-        if self.flags.has(Flags::OVER) && queued_len <= limits.low_water {
+        if self.flags.has(Flags::OVER)
+            && queued_len <= limits.low_water
+            && self.state.closed().is_none()
+        {
             return Need::Drain;
         }
         if self.state.delivers() {
