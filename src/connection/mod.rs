@@ -206,7 +206,10 @@ impl<D: Driver> Connection<D> {
         self.flags.set(Flags::FIN, false);
         play!(self.role, on_eof(partial_len, fx));
         if partial_len > 0 && fx.control.ending == Some(Ending::Finish(CloseReason::Finished)) {
-            fx.control.ending = Some(Ending::Finish(CloseReason::Truncated));
+            // Before the FIN counts: if our half has ended, that ends the connection, and its
+            // reason would be that nothing was missing.
+            fx.control.ending = None;
+            self.on(Event::Finish(CloseReason::Truncated), tick);
         }
         self.on(Event::PeerFinished, tick);
     }
@@ -271,7 +274,10 @@ impl<D: Driver> Connection<D> {
     /// What the connection needs next, given how much output is queued.
     #[inline]
     pub(crate) fn need(&self, queued_len: usize, limits: &Limits) -> Need {
-        if self.flags.has(Flags::OVER) && queued_len <= limits.low_water {
+        if self.flags.has(Flags::OVER)
+            && queued_len <= limits.low_water
+            && self.state.closed().is_none()
+        {
             return Need::Drain;
         }
         if self.state.delivers() {

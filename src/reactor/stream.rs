@@ -425,6 +425,11 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
 
     fn on_panic(&mut self, token: Token, core: &mut Core<N>) {
         add(&self.service.counters.panics, 1);
+        if self.conn.state().closed().is_some() {
+            // It was `on_close` that panicked: nothing is called once a connection is closed but
+            // that, and that once.
+            return;
+        }
         core.fx.intents.token = token;
         self.conn.on(Event::Fail(CloseReason::Panicked), core.tick);
         let reason = self.conn.state().closed().unwrap_or(CloseReason::Panicked);

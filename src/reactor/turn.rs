@@ -392,6 +392,9 @@ impl<N: Network> Reactor<N> {
                 self.call(token, |entry, core| {
                     entry.on_command(token, Command::Shutdown, core)
                 });
+                // An entry does not read on while wishes wait to be applied, be they another's,
+                // and this one is to be served what has arrived before it is told.
+                self.apply();
             }
         }
     }
