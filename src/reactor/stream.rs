@@ -241,14 +241,15 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             self.conn.on_written(core.tick);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
-            self.conn.on(Event::Flushed, core.tick);
-            let state = self.conn.state();
-            if state.is_write_closed() && state.closed().is_none() {
-                if let Err(error) = core.network.shutdown_write(stream) {
-                    self.conn
-                        .on(Event::Fail(CloseReason::from(&error)), core.tick);
-                }
-            }
+            let next = state.on(Event::Flushed);
+            let sends_fin = next.is_write_closed() && next.closed().is_none();
+            // Our FIN is sent before it counts as sent: if that fails, the peer has gone with
+            // what we owed it.
+            let event = match sends_fin.then(|| core.network.shutdown_write(stream)) {
+                Some(Err(error)) => Event::Fail(CloseReason::from(&error)),
+                None | Some(Ok(())) => Event::Flushed,
+            };
+            self.conn.on(event, core.tick);
         }
     }
 

@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use super::core::{Command, Core, Due, Entry, Outcome};
+use super::mailbox::Mailbox;
 use super::{Error, Reactor};
 use crate::buffer::Reuse;
 use crate::close::CloseReason;
@@ -182,7 +183,7 @@ impl<N: Network> Reactor<N> {
             self.apply();
         }
         for _ in 0..self.core.budgets.mails {
-            let Some(letter) = self.mailbox.as_ref().and_then(|mailbox| mailbox.take()) else {
+            let Some(letter) = self.mailbox.as_ref().and_then(Mailbox::take) else {
                 return;
             };
             self.core.stats.mails += 1;
