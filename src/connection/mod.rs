@@ -438,6 +438,12 @@ impl<D: Driver> Connection<D> {
         }
     }
 
+    /// Whether bytes may flow, and nothing is carried that has a deadline of its own.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.load.is_none() && self.state == State::Open
+    }
+
     #[inline]
     pub(crate) fn state(&self) -> State {
         self.state

@@ -50,6 +50,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             Ok(true) => {
                 add(&self.service.counters.connected, 1);
                 self.latch = self.latch.or(Readiness::WRITABLE);
+                core.disarm(&mut self.armed);
                 if let Some(load) = &mut self.conn.load {
                     load.attempt = None;
                 }

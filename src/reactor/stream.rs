@@ -126,7 +126,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     /// Drives what was just read from where it lies.
-    #[inline]
+    #[inline(always)]
     fn drive_fresh(&mut self, core: &mut Core<N>, len: usize, frames: &mut usize) {
         // The buffer is taken out for the time, because everything else of the core is needed
         // beside it. After a panic the reactor makes a new one.
@@ -167,7 +167,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     /// Drives `input` and writes what that produced while `input` is still at hand: a large frame
     /// that is sent back as it came is not copied.
-    #[inline]
+    #[inline(always)]
     fn drive(
         &mut self,
         core: &mut Core<N>,
@@ -205,10 +205,13 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// Writes what is queued, as far as the kernel takes it.
     #[inline]
     fn flush(&mut self, core: &mut Core<N>, input: &[u8]) {
-        let state = self.conn.state();
-        if core.fx.out.is_empty() && !state.awaits_flush() {
-            return;
+        if !core.fx.out.is_empty() || self.conn.state().awaits_flush() {
+            self.flush_queue(core, input);
         }
+    }
+
+    fn flush_queue(&mut self, core: &mut Core<N>, input: &[u8]) {
+        let state = self.conn.state();
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -269,11 +272,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if is_runnable {
             self.enqueue(token, core);
         }
-        core.arm(
-            token,
-            &mut self.armed,
-            self.conn.deadline(&self.service.limits),
-        );
+        // The deadline of a connection at rest only moves away: if one is armed, it is not later.
+        if self.armed.is_none() || !self.conn.is_at_rest() {
+            let deadline = self.conn.deadline(&self.service.limits);
+            core.arm(token, &mut self.armed, deadline);
+        }
         Outcome::Alive
     }
 
@@ -495,19 +498,18 @@ fn write<N: Network>(
 /// What an event latches. Errors and hang-ups count as "try it": the operation tells the truth.
 #[inline]
 fn latched(readiness: Readiness) -> Readiness {
-    let mut latch = Readiness::NONE;
+    const HINTS: Readiness = Readiness::READ_CLOSED
+        .or(Readiness::WRITE_CLOSED)
+        .or(Readiness::ERROR);
+    if !readiness.has(HINTS) {
+        return readiness;
+    }
+    let mut latch = Readiness::READ_CLOSED;
     if readiness.wants_read() {
         latch = latch.or(Readiness::READABLE);
     }
     if readiness.wants_write() {
         latch = latch.or(Readiness::WRITABLE);
-    }
-    if readiness.has(
-        Readiness::READ_CLOSED
-            .or(Readiness::WRITE_CLOSED)
-            .or(Readiness::ERROR),
-    ) {
-        latch = latch.or(Readiness::READ_CLOSED);
     }
     latch
 }

@@ -329,7 +329,14 @@ impl<N: Network> Reactor<N> {
 
     /// Applies what callbacks recorded, in order, and attaches what they made. What these
     /// applications record in turn is applied as well, up to a bound; then others come first.
+    #[inline]
     pub(super) fn apply(&mut self) {
+        if !self.core.fx.intents.list.is_empty() || !self.core.adopted.is_empty() {
+            self.apply_rounds();
+        }
+    }
+
+    fn apply_rounds(&mut self) {
         for _ in 0..MAX_ROUNDS {
             if self.core.fx.intents.list.is_empty() && self.core.adopted.is_empty() {
                 return;
