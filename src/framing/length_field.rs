@@ -84,15 +84,19 @@ impl LengthField {
     pub(super) fn write(self, order: ByteOrder, value: u64) -> Written {
         debug_assert!(value <= self.max_value(), "the field holds the value");
         let mut bytes = [0; MAX_VARINT_LEN];
-        if self == LengthField::Varint {
-            let len = write_varint(value, &mut bytes);
-            return Written { bytes, len };
-        }
-        let len = self.min_len();
-        match order {
-            ByteOrder::Big => bytes[..len].copy_from_slice(&value.to_be_bytes()[8 - len..]),
-            ByteOrder::Little => bytes[..len].copy_from_slice(&value.to_le_bytes()[..len]),
-        }
+        let len = match (self, order) {
+            (LengthField::Varint, _) => write_varint(value, &mut bytes),
+            // Shifted so that the highest byte of the field is the first of the eight.
+            (_, ByteOrder::Big) => {
+                let len = self.min_len();
+                bytes[..8].copy_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
+                len
+            }
+            (_, ByteOrder::Little) => {
+                bytes[..8].copy_from_slice(&value.to_le_bytes());
+                self.min_len()
+            }
+        };
         Written { bytes, len }
     }
 
