@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use windlass::Outbox;
 use windlass::framing::{
     Decoder, Delimited, Encoder, Fixed, LengthField, LengthPrefixed, Lines, Netstring, Step,
@@ -83,5 +83,8 @@ fn framings(criterion: &mut Criterion) {
     measure(criterion, "netstring", Netstring::new());
 }
 
-criterion_group!(benches, framings);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    framings(&mut criterion);
+    criterion.final_summary();
+}
