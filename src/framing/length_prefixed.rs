@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::length_field::{ByteOrder, LengthField};
+use super::length_field::{ByteOrder, LengthField, VarintError};
 use super::oversize::{MAX_FRAME_LEN, WhenOversized, skip_counted};
 use super::{Decoded, Decoder, EncodeError, Encoder, Payload, Step};
 use crate::buffer::Outbox;
@@ -314,6 +314,15 @@ pub enum LengthPrefixedError {
     VarintOverflow,
     /// A varint of more bytes than its value takes.
     VarintOverlong,
+}
+
+impl From<VarintError> for LengthPrefixedError {
+    fn from(error: VarintError) -> LengthPrefixedError {
+        match error {
+            VarintError::Overflow => LengthPrefixedError::VarintOverflow,
+            VarintError::Overlong => LengthPrefixedError::VarintOverlong,
+        }
+    }
 }
 
 impl fmt::Display for LengthPrefixedError {
