@@ -46,7 +46,9 @@ mod token;
 
 pub use buffer::Outbox;
 pub use close::{CloseReason, OsError};
-pub use framing::{Decoder, Encoder, Lines, Raw, Step};
+pub use framing::{
+    Decoder, Delimited, Encoder, Fixed, LengthField, LengthPrefixed, Lines, Netstring, Raw, Step,
+};
 pub use limits::{Budgets, Limits, MinRate};
 pub use protocol::{Context, Discard, Echo, Intents, IntoDriver, Mail, Protocol, Sent, TimerId};
 pub use reactor::{Config, Error, Peer, Progress, Reactor, Remote, Source};
