@@ -363,7 +363,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.armed = None;
+        core.forget_fired(&mut self.armed);
         if matches!(self.conn.state(), State::Connecting(_)) {
             return self.on_connect_deadline(token, core);
         }
