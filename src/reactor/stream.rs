@@ -81,8 +81,10 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     fn run(&mut self, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
         let mut frames = core.budgets.frames;
-        self.flush(core, &[]);
         loop {
+            // First for the output of others, then because whatever happened in the last round
+            // may have ended our half: with nothing queued, no event would follow to tell us.
+            self.flush(core, &[]);
             let need = self.conn.need(core.fx.out.len(), &self.service.limits);
             let is_spent = match need {
                 Need::Rest => return false,
