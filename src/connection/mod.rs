@@ -404,13 +404,14 @@ impl<D: Driver> Connection<D> {
 
     /// Bytes were written.
     #[inline]
-    pub(crate) fn on_written(&mut self, tick: u64) {
+    pub(crate) fn on_written(&mut self, limits: &Limits, tick: u64) {
         if let Some(load) = &mut self.load {
             load.wrote_at = tick;
         }
-        // Draining has one deadline for all of it, and a greeting does not excuse a peer that
-        // sends nothing.
-        if self.flags.has(Flags::RECEIVED) && self.state.delivers() {
+        // Draining has one deadline for all of it; and where a first byte is due, a greeting does
+        // not excuse a peer that sends nothing.
+        let is_served = self.state.delivers() || self.state == State::ReadClosed;
+        if is_served && (self.flags.has(Flags::RECEIVED) || limits.first_byte_timeout.is_none()) {
             self.since = tick;
         }
     }

@@ -265,7 +265,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let written = before - core.fx.out.len();
         if written > 0 {
             add(&self.service.counters.bytes_out, written as u64);
-            self.conn.on_written(core.tick);
+            self.conn.on_written(&self.service.limits, core.tick);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
             self.conn.on(Event::Flushed, core.tick);
