@@ -516,7 +516,9 @@ impl<D: Driver> Connection<D> {
                     (limits.min_rate, load.and_then(|load| load.stretch.as_mut()))
                     && is_past(stretch.since, rate.per)
                 {
-                    if stretch.bytes >= rate.bytes {
+                    // Nor is it the peer's fault if it was us who did not read.
+                    let is_held = Flags::OVER | Flags::PAUSED | Flags::HELD;
+                    if stretch.bytes >= rate.bytes || self.flags.has_any(is_held) {
                         *stretch = Stretch {
                             since: tick,
                             bytes: 0,
