@@ -136,6 +136,7 @@ impl<N: Network> Reactor<N> {
         F: FnMut(&Peer) -> P + 'static,
         P: IntoDriver + 'static,
     {
+        self.core.read_clock();
         let listen: Listen = on.try_into()?;
         let token = self.core.fx.intents.tokens.reserve();
         let listener = match self.core.network.listen(token, &listen) {
@@ -173,6 +174,7 @@ impl<N: Network> Reactor<N> {
         Error: From<C::Error>,
         P: IntoDriver,
     {
+        self.core.read_clock();
         let connect = to.try_into()?;
         let token = self.core.fx.intents.tokens.reserve();
         self.open(token, connect, protocol.into_driver());
@@ -208,6 +210,7 @@ impl<N: Network> Reactor<N> {
     /// Shuts down: listeners close, what has arrived is served, connections finish, and what is
     /// left after `grace` is reset. [`Reactor::run`] then returns.
     pub fn shutdown(&mut self, grace: Duration) {
+        self.core.read_clock();
         self.begin_shutdown(grace);
         self.apply();
     }
@@ -368,6 +371,7 @@ impl<N: Network> Reactor<N> {
     }
 
     fn command(&mut self, token: Token, command: Command) -> Result<(), Gone> {
+        self.core.read_clock();
         let was_there = self.call(token, |entry, core| entry.on_command(token, command, core));
         self.apply();
         if was_there { Ok(()) } else { Err(Gone) }

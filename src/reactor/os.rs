@@ -44,6 +44,7 @@ impl Reactor<Os> {
         limits: &Limits,
         protocol: P,
     ) -> Result<Token, Error> {
+        self.core.read_clock();
         let mut stream = OsStream::adopt(stream.into())?;
         let token = self.core.fx.intents.tokens.reserve();
         if let Err(error) = self.core.network.register(token, &mut stream) {
