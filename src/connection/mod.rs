@@ -406,13 +406,14 @@ impl<D: Driver> Connection<D> {
 
     /// Bytes were written.
     #[inline]
-    pub(crate) fn on_written(&mut self, tick: u64) {
+    pub(crate) fn on_written(&mut self, limits: &Limits, tick: u64) {
         if let Some(load) = &mut self.load {
             load.wrote_at = tick;
         }
-        // Draining has one deadline for all of it, and a greeting does not excuse a peer that
-        // sends nothing.
-        if self.flags.has(Flags::RECEIVED) && self.state.delivers() {
+        // Draining has one deadline for all of it; and where a first byte is due, a greeting does
+        // not excuse a peer that sends nothing.
+        let is_served = self.state.delivers() || self.state == State::ReadClosed;
+        if is_served && (self.flags.has(Flags::RECEIVED) || limits.first_byte_timeout.is_none()) {
             self.since = tick;
         }
     }
@@ -523,7 +524,9 @@ impl<D: Driver> Connection<D> {
                     (limits.min_rate, load.and_then(|load| load.stretch.as_mut()))
                     && is_past(stretch.since, rate.per)
                 {
-                    if stretch.bytes >= rate.bytes {
+                    // Nor is it the peer's fault if it was us who did not read.
+                    let is_held = Flags::OVER | Flags::PAUSED | Flags::HELD;
+                    if stretch.bytes >= rate.bytes || self.flags.has_any(is_held) {
                         *stretch = Stretch {
                             since: tick,
                             bytes: 0,

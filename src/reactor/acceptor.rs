@@ -67,8 +67,11 @@ where
     fn accept_some(&mut self, token: Token, core: &mut Core<N>) {
         for _ in 0..core.budgets.accepts {
             // The fresh ones are not attached yet, but they count.
-            if !self.governor.has_room(self.service.counters.live.get()) {
+            if self.service.is_full.get() {
                 // Peers wait in the backlog until enough connections have ended.
+                return;
+            }
+            if !self.governor.has_room(self.service.counters.live.get()) {
                 self.service.is_full.set(true);
                 return;
             }

@@ -46,7 +46,8 @@ pub(super) struct Core<N: Network> {
 }
 
 impl<N: Network> Core<N> {
-    /// Reads the clock: once per turn.
+    /// Reads the clock: once per turn, and whenever the reactor is called between two turns,
+    /// which may be any time after the last one.
     pub(super) fn read_clock(&mut self) {
         let now = self.network.now();
         self.fx.intents.now = now;

@@ -56,8 +56,10 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     pub(super) fn run(&mut self, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
         let mut frames = core.budgets.frames;
-        self.flush(core, &[]);
         loop {
+            // First for the output of others, then because whatever happened in the last round
+            // may have ended our half: with nothing queued, no event would follow to tell us.
+            self.flush(core, &[]);
             let need = self.conn.need(core.fx.out.len(), &self.service.limits);
             let is_spent = match need {
                 Need::Rest => return false,
@@ -242,7 +244,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let written = before - core.fx.out.len();
         if written > 0 {
             add(&self.service.counters.bytes_out, written as u64);
-            self.conn.on_written(core.tick);
+            self.conn.on_written(&self.service.limits, core.tick);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
             let next = state.on(Event::Flushed);

@@ -11,6 +11,7 @@ use super::mailbox::Mailbox;
 use super::{Error, Reactor};
 use crate::buffer::Reuse;
 use crate::close::CloseReason;
+use crate::connection::ticks_in;
 use crate::net::{Network, Readiness};
 use crate::protocol::{Control, Intent, Mail};
 use crate::token::Token;
@@ -160,7 +161,7 @@ impl<N: Network> Reactor<N> {
         let (owner, id) = (timer.owner, timer.id);
         if let Some(every) = timer.every {
             // After a stall the missed firings are skipped, not made up for in a burst.
-            let period = (every.as_millis() as u64).max(1);
+            let period = ticks_in(every).max(1);
             let missed = (self.core.tick - at) / period;
             let next = at.saturating_add(period.saturating_mul(missed + 1));
             timer.key = self.core.wheel.insert(next, Due::User(index as u32));
