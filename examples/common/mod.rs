@@ -3,6 +3,8 @@
 // Each example uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod chat;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 use signal_hook_mio::v1_0::Signals;
-use windlass::net::Readiness;
+use windlass::net::{Keepalive, Readiness, StreamOptions};
 use windlass::{Context, Error, Progress, Reactor, Source, Token};
 
 /// How long a drain may take before what is left is cut off.
@@ -61,6 +63,19 @@ pub(crate) fn drain_on_signals(reactor: &mut Reactor) -> Result<(), Error> {
     let signals = Signals::new([SIGINT, SIGTERM])?;
     reactor.add_source("signals", Signalled(signals))?;
     Ok(())
+}
+
+/// Socket options for connections that may be silent for hours: it is TCP that finds out, within
+/// two minutes, who has vanished.
+pub(crate) fn keepalive() -> StreamOptions {
+    StreamOptions {
+        keepalive: Some(Keepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            count: 6,
+        }),
+        ..StreamOptions::default()
+    }
 }
 
 /// The signals of the process, as an event source of the reactor.
