@@ -91,7 +91,8 @@ impl Source for Signalled {
     fn on_ready(&mut self, _: Readiness, cx: &mut Context<'_, ()>) -> Progress {
         for signal in self.0.pending() {
             let name = low_level::signal_name(signal).unwrap_or("a signal");
-            log::info!("{name}: draining, for {} s at most", GRACE.as_secs());
+            let seconds = GRACE.as_secs();
+            log::info!("{name}: draining, for {seconds} s at most; once more ends it now");
             cx.shutdown(GRACE);
         }
         Progress::Drained
