@@ -73,6 +73,7 @@ impl CloseReason {
                 | CloseReason::Stalled
                 | CloseReason::DrainTimeout
                 | CloseReason::Panicked
+                | CloseReason::Shutdown
         )
     }
 

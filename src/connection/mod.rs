@@ -31,8 +31,6 @@ pub(crate) struct Connection<D> {
     /// (ticks).
     since: u64,
     state: State,
-    /// Bytes thrown away since the connection is ending.
-    discarded: u32,
     flags: Flags,
 }
 
@@ -87,7 +85,6 @@ impl<D: Driver> Connection<D> {
             load: None,
             since: tick,
             state,
-            discarded: 0,
             flags: Flags::default(),
         }
     }
@@ -206,7 +203,10 @@ impl<D: Driver> Connection<D> {
         self.flags.set(Flags::FIN, false);
         play!(self.role, on_eof(partial_len, fx));
         if partial_len > 0 && fx.control.ending == Some(Ending::Finish(CloseReason::Finished)) {
-            fx.control.ending = Some(Ending::Finish(CloseReason::Truncated));
+            // Before the FIN counts: if our half has ended, that ends the connection, and its
+            // reason would be that nothing was missing.
+            fx.control.ending = None;
+            self.on(Event::Finish(CloseReason::Truncated), tick);
         }
         self.on(Event::PeerFinished, tick);
     }
@@ -271,7 +271,10 @@ impl<D: Driver> Connection<D> {
     /// What the connection needs next, given how much output is queued.
     #[inline]
     pub(crate) fn need(&self, queued_len: usize, limits: &Limits) -> Need {
-        if self.flags.has(Flags::OVER) && queued_len <= limits.low_water {
+        if self.flags.has(Flags::OVER)
+            && queued_len <= limits.low_water
+            && self.state.closed().is_none()
+        {
             return Need::Drain;
         }
         if self.state.delivers() {
@@ -372,11 +375,16 @@ impl<D: Driver> Connection<D> {
     }
 
     /// `len` bytes were read and are thrown away.
-    pub(crate) fn on_discarded(&mut self, len: usize, limits: &Limits, tick: u64) {
-        self.discarded = self
-            .discarded
-            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
-        if self.discarded as usize > limits.max_linger {
+    pub(crate) fn on_discarded(
+        &mut self,
+        len: usize,
+        limits: &Limits,
+        loads: &mut Pool<Load>,
+        tick: u64,
+    ) {
+        let load = self.load.get_or_insert_with(|| loads.take());
+        load.discarded += len;
+        if load.discarded > limits.max_linger {
             match self.state {
                 State::Lingering(_) => self.on(Event::LingerOver, tick),
                 _ => self.on(Event::Fail(CloseReason::DrainTimeout), tick),
@@ -430,6 +438,12 @@ impl<D: Driver> Connection<D> {
             self.flags.set(Flags::FIN, false);
             self.on(Event::PeerFinished, tick);
         }
+    }
+
+    /// Whether bytes may flow, and nothing is carried that has a deadline of its own.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.load.is_none() && self.state == State::Open
     }
 
     #[inline]

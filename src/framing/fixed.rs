@@ -20,9 +20,10 @@ use crate::buffer::Outbox;
 /// ```
 /// use windlass::framing::{Decoder, Fixed, Step};
 ///
-/// let Step::Frame { frame, consumed } = Fixed::<4>.decode(&[0, 0, 1, 44, 0])? else { panic!() };
+/// let mut frames = Fixed::<4>;
+/// let Step::Frame { frame, consumed } = frames.decode(&[0, 0, 1, 44, 0])? else { panic!() };
 /// assert_eq!((u32::from_be_bytes(*frame), consumed), (300, 4));
-/// assert_eq!(Fixed::<4>.decode(&[0])?, Step::More { needed: 4 });
+/// assert_eq!(frames.decode(&[0])?, Step::More { needed: 4 });
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]

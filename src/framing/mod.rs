@@ -2,6 +2,20 @@
 //!
 //! Pure: knows no sockets, no time and no reactor. Every framing of the crate is a [`Decoder`]
 //! and an [`Encoder`], and so may be yours.
+//!
+//! | framing | a frame | default limit |
+//! |---|---|---|
+//! | [`Raw`] | is what one read returned | |
+//! | [`Lines`] | ends with LF or CR LF | 8 KiB |
+//! | [`Delimited`] | ends with any of some strings of bytes | 8 KiB |
+//! | [`LengthPrefixed`] | begins with a binary length | 1 MiB |
+//! | [`Netstring`] | begins with a decimal length, and ends with a comma | 1 MiB |
+//! | [`Fixed`] | has one certain length | that |
+//! | `tokio_codec::Codec` | is what a codec for `tokio_util` makes of it | the codec's |
+//!
+//! All but the last lend frames from where the bytes lie. A frame beyond the limit is an error, or
+//! is skipped and reported while the stream goes on: an option of each. [`testing`] checks that a
+//! decoder, one of these or yours, does not care how the stream is cut.
 
 use std::fmt;
 
@@ -107,6 +121,9 @@ pub trait Decoder {
     type Error: std::error::Error + 'static;
 
     /// Looks for the next frame at the beginning of `input`, which is not empty.
+    ///
+    /// After [`Step::More`] the input begins with the bytes of the last call; after anything else
+    /// with what followed the consumed ones.
     ///
     /// # Errors
     /// The peer broke the framing. The decoder is not called again.

@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod config;
+mod connecting;
 mod core;
 mod error;
 mod governor;

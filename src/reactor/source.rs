@@ -108,6 +108,8 @@ pub(super) struct SourceEntry<S> {
     service: Rc<Service>,
     timers: Vec<TimerId>,
     is_queued: bool,
+    /// Its end was told, or is being told.
+    is_closed: bool,
 }
 
 impl<S: Source> SourceEntry<S> {
@@ -118,6 +120,7 @@ impl<S: Source> SourceEntry<S> {
             service,
             timers: Vec::new(),
             is_queued: false,
+            is_closed: false,
         }
     }
 
@@ -162,6 +165,10 @@ impl<S: Source> SourceEntry<S> {
     }
 
     fn close(&mut self, token: Token, reason: CloseReason, core: &mut Core<Os>) -> Outcome {
+        if std::mem::replace(&mut self.is_closed, true) {
+            // It was `on_close` that panicked.
+            return Outcome::Closed;
+        }
         let cancel = |id| Intent::CancelTimer { owner: token, id };
         core.fx
             .intents

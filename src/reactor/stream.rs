@@ -10,25 +10,25 @@ use super::core::{Command, Core, Entry, Outcome};
 use super::service::{Service, add};
 use super::timers::TimerKey;
 use crate::buffer::{MAX_SLICES, Reuse};
-use crate::close::{CloseReason, OsError};
-use crate::connection::{Attempt, Connection, Event, Flags, Need, State};
-use crate::net::{Address, Connect, Network, Readiness, StreamOptions};
+use crate::close::CloseReason;
+use crate::connection::{Connection, Event, Flags, Need, State};
+use crate::net::{Address, Network, Readiness, StreamOptions};
 use crate::protocol::{Driver, Effects, Intent, Stop};
 use crate::token::Token;
 
 /// A stream socket with the connection that runs on it.
 pub(super) struct StreamEntry<N: Network, D> {
-    conn: Connection<D>,
-    service: Rc<Service>,
-    armed: Option<TimerKey>,
+    pub(super) conn: Connection<D>,
+    pub(super) service: Rc<Service>,
+    pub(super) armed: Option<TimerKey>,
     /// `None` while we wait to connect again.
-    stream: Option<N::Stream>,
+    pub(super) stream: Option<N::Stream>,
     /// What the poller has reported and no operation has refuted yet: `READABLE` and `WRITABLE`,
     /// and `READ_CLOSED` for any hint that a short read may not have been the last word.
     ///
     /// The poller reports edges: only `WouldBlock`, or a short read where that is proven safe,
     /// may clear a bit, or the connection would sleep for ever.
-    latch: Readiness,
+    pub(super) latch: Readiness,
 }
 
 impl<N: Network, D: Driver> StreamEntry<N, D> {
@@ -49,36 +49,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         }
     }
 
-    /// A connection that is yet to be made: `begin_connect` begins.
-    pub(super) fn connecting(
-        connect: Connect,
-        driver: D,
-        service: Rc<Service>,
-        core: &mut Core<N>,
-    ) -> StreamEntry<N, D> {
-        service.on_opened();
-        let mut conn = Connection::connecting(driver, core.tick);
-        let mut load = core.loads.take();
-        load.attempt = Some(Box::new(Attempt {
-            connect,
-            failed: 0,
-            again_at: Some(core.tick),
-        }));
-        conn.load = Some(load);
-        StreamEntry {
-            conn,
-            service,
-            armed: None,
-            stream: None,
-            latch: Readiness::NONE,
-        }
-    }
-
     /// Serves the connection until there is nothing to do, a budget is spent, or something was
     /// recorded that others have to see first.
     ///
     /// Answers whether more could be done at once.
-    fn run(&mut self, core: &mut Core<N>) -> bool {
+    pub(super) fn run(&mut self, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
         let mut frames = core.budgets.frames;
         self.flush(core, &[]);
@@ -132,7 +107,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 *bytes = bytes.saturating_sub(len);
                 add(&self.service.counters.bytes_in, len as u64);
                 if need == Need::Discard {
-                    self.conn.on_discarded(len, &self.service.limits, tick);
+                    self.conn
+                        .on_discarded(len, &self.service.limits, &mut core.loads, tick);
                     return;
                 }
                 self.conn.on_read(tick);
@@ -151,7 +127,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     /// Drives what was just read from where it lies.
-    #[inline]
+    #[inline(always)]
     fn drive_fresh(&mut self, core: &mut Core<N>, len: usize, frames: &mut usize) {
         // The buffer is taken out for the time, because everything else of the core is needed
         // beside it. After a panic the reactor makes a new one.
@@ -192,7 +168,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     /// Drives `input` and writes what that produced while `input` is still at hand: a large frame
     /// that is sent back as it came is not copied.
-    #[inline]
+    #[inline(always)]
     fn drive(
         &mut self,
         core: &mut Core<N>,
@@ -222,7 +198,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     /// After callbacks: does what they asked for, and writes.
     #[inline]
-    fn settle(&mut self, core: &mut Core<N>, input: &[u8]) {
+    pub(super) fn settle(&mut self, core: &mut Core<N>, input: &[u8]) {
         self.conn.apply(&mut core.fx, core.tick);
         self.flush(core, input);
     }
@@ -230,10 +206,13 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// Writes what is queued, as far as the kernel takes it.
     #[inline]
     fn flush(&mut self, core: &mut Core<N>, input: &[u8]) {
-        let state = self.conn.state();
-        if core.fx.out.is_empty() && !state.awaits_flush() {
-            return;
+        if !core.fx.out.is_empty() || self.conn.state().awaits_flush() {
+            self.flush_queue(core, input);
         }
+    }
+
+    fn flush_queue(&mut self, core: &mut Core<N>, input: &[u8]) {
+        let state = self.conn.state();
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -266,20 +245,21 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             self.conn.on_written(core.tick);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
-            self.conn.on(Event::Flushed, core.tick);
-            let state = self.conn.state();
-            if state.is_write_closed() && state.closed().is_none() {
-                if let Err(error) = core.network.shutdown_write(stream) {
-                    self.conn
-                        .on(Event::Fail(CloseReason::from(&error)), core.tick);
-                }
-            }
+            let next = state.on(Event::Flushed);
+            let sends_fin = next.is_write_closed() && next.closed().is_none();
+            // Our FIN is sent before it counts as sent: if that fails, the peer has gone with
+            // what we owed it.
+            let event = match sends_fin.then(|| core.network.shutdown_write(stream)) {
+                Some(Err(error)) => Event::Fail(CloseReason::from(&error)),
+                None | Some(Ok(())) => Event::Flushed,
+            };
+            self.conn.on(event, core.tick);
         }
     }
 
     /// The end of an event: keeps what is left, arms the deadline, or closes.
     #[inline]
-    fn end(&mut self, token: Token, core: &mut Core<N>, is_runnable: bool) -> Outcome {
+    pub(super) fn end(&mut self, token: Token, core: &mut Core<N>, is_runnable: bool) -> Outcome {
         if core.fx.frames > 0 {
             add(
                 &self.service.counters.frames,
@@ -293,11 +273,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if is_runnable {
             self.enqueue(token, core);
         }
-        core.arm(
-            token,
-            &mut self.armed,
-            self.conn.deadline(&self.service.limits),
-        );
+        // The deadline of a connection at rest only moves away: if one is armed, it is not later.
+        if self.armed.is_none() || !self.conn.is_at_rest() {
+            let deadline = self.conn.deadline(&self.service.limits);
+            core.arm(token, &mut self.armed, deadline);
+        }
         Outcome::Alive
     }
 
@@ -316,93 +296,6 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         self.service.on_closed(reason);
         self.conn.on_close(reason, &mut core.fx, &mut core.loads);
         Outcome::Closed
-    }
-
-    /// Asks whether the connection is made.
-    fn check_connected(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        let Some(stream) = &mut self.stream else {
-            return Outcome::Alive;
-        };
-        match core.network.connected(stream) {
-            Ok(false) => Outcome::Alive,
-            Ok(true) => {
-                add(&self.service.counters.connected, 1);
-                self.latch = self.latch.or(Readiness::WRITABLE);
-                if let Some(load) = &mut self.conn.load {
-                    load.attempt = None;
-                }
-                self.conn.begin(token, &self.service.limits, &mut core.fx);
-                self.conn.on(Event::Connected, core.tick);
-                core.fx.control.is_mute = !self.conn.state().may_send();
-                self.conn.on_open(&mut core.fx);
-                self.settle(core, &[]);
-                let is_runnable = self.run(core);
-                self.end(token, core, is_runnable)
-            }
-            Err(error) => {
-                let reason = CloseReason::ConnectFailed(OsError::from(&error));
-                self.connect_failed(token, reason, core)
-            }
-        }
-    }
-
-    fn begin_connect(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.conn.on_retry(core.tick);
-        let attempt = self
-            .conn
-            .load
-            .as_mut()
-            .and_then(|load| load.attempt.as_mut());
-        let attempt = attempt.expect("what connects has an attempt");
-        attempt.again_at = None;
-        match core.network.connect(token, &attempt.connect) {
-            Ok(stream) => {
-                self.stream = Some(stream);
-                self.latch = Readiness::NONE;
-                core.arm(
-                    token,
-                    &mut self.armed,
-                    self.conn.deadline(&self.service.limits),
-                );
-                Outcome::Alive
-            }
-            Err(error) => {
-                let reason = CloseReason::ConnectFailed(OsError::from(&error));
-                self.connect_failed(token, reason, core)
-            }
-        }
-    }
-
-    /// An attempt to connect failed: there may be another one.
-    fn connect_failed(&mut self, token: Token, reason: CloseReason, core: &mut Core<N>) -> Outcome {
-        if let Some(stream) = self.stream.take() {
-            core.network.close(stream, false);
-        }
-        let attempt = self
-            .conn
-            .load
-            .as_mut()
-            .and_then(|load| load.attempt.as_mut());
-        if let Some(attempt) = attempt
-            && let Some(backoff) = &attempt.connect.retry
-            && let Some(wait) = backoff.wait(attempt.failed, u64::from(token.generation()))
-        {
-            attempt.failed += 1;
-            attempt.again_at = Some(core.tick_after(wait));
-            log::debug!(
-                "{}: {token}: {reason}; again in {wait:?}",
-                self.service.name
-            );
-            core.arm(
-                token,
-                &mut self.armed,
-                self.conn.deadline(&self.service.limits),
-            );
-            return Outcome::Alive;
-        }
-        self.conn.begin(token, &self.service.limits, &mut core.fx);
-        self.conn.on(Event::Fail(reason), core.tick);
-        self.end(token, core, false)
     }
 
     /// Others' bytes, to be queued behind ours.
@@ -472,21 +365,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
         self.armed = None;
         if matches!(self.conn.state(), State::Connecting(_)) {
-            let again_at = self
-                .conn
-                .load
-                .as_ref()
-                .and_then(|l| l.attempt.as_ref())
-                .and_then(|a| a.again_at);
-            let deadline = self.conn.deadline(&self.service.limits);
-            return if deadline.is_some_and(|deadline| deadline > core.tick) {
-                core.arm(token, &mut self.armed, deadline);
-                Outcome::Alive
-            } else if again_at.is_some() {
-                self.begin_connect(token, core)
-            } else {
-                self.connect_failed(token, CloseReason::ConnectTimeout, core)
-            };
+            return self.on_connect_deadline(token, core);
         }
         self.conn.on_deadline(&self.service.limits, core.tick);
         self.conn.begin(token, &self.service.limits, &mut core.fx);
@@ -551,6 +430,11 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
 
     fn on_panic(&mut self, token: Token, core: &mut Core<N>) {
         add(&self.service.counters.panics, 1);
+        if self.conn.state().closed().is_some() {
+            // It was `on_close` that panicked: nothing is called once a connection is closed but
+            // that, and that once.
+            return;
+        }
         core.fx.intents.token = token;
         self.conn.on(Event::Fail(CloseReason::Panicked), core.tick);
         let reason = self.conn.state().closed().unwrap_or(CloseReason::Panicked);
@@ -615,22 +499,34 @@ fn write<N: Network>(
 /// What an event latches. Errors and hang-ups count as "try it": the operation tells the truth.
 #[inline]
 fn latched(readiness: Readiness) -> Readiness {
-    let mut latch = Readiness::NONE;
+    const HINTS: Readiness = Readiness::READ_CLOSED
+        .or(Readiness::WRITE_CLOSED)
+        .or(Readiness::ERROR);
+    if !readiness.has(HINTS) {
+        return readiness;
+    }
+    let mut latch = Readiness::READ_CLOSED;
     if readiness.wants_read() {
         latch = latch.or(Readiness::READABLE);
     }
     if readiness.wants_write() {
         latch = latch.or(Readiness::WRITABLE);
     }
-    if readiness.has(
-        Readiness::READ_CLOSED
-            .or(Readiness::WRITE_CLOSED)
-            .or(Readiness::ERROR),
-    ) {
-        latch = latch.or(Readiness::READ_CLOSED);
-    }
     latch
 }
 
 /// The bits that `WouldBlock` on a read refutes.
 const READ_BITS: Readiness = Readiness::READABLE.or(Readiness::READ_CLOSED);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::Raw;
+    use crate::net::Os;
+    use crate::protocol::{Echo, Stack};
+
+    #[test]
+    fn an_idle_connection_costs_seventy_two_bytes_beside_its_slot_and_its_deadline() {
+        assert!(size_of::<StreamEntry<Os, Stack<Echo<Raw>>>>() <= 72);
+    }
+}

@@ -38,8 +38,6 @@ pub(crate) struct Wheel<T> {
     nodes: Vec<Node<T>>,
     /// First of the nodes that are free, linked through `next`.
     free: u32,
-    /// How many timers are pending.
-    len: usize,
     /// Bit n: level n is not empty.
     levels: u32,
     /// Per level, bit n: slot n is not empty.
@@ -86,7 +84,6 @@ impl<T> Wheel<T> {
             elapsed: 0,
             nodes: Vec::new(),
             free: NIL,
-            len: 0,
             levels: 0,
             occupied: [0; LEVELS],
             slots: vec![Slot::EMPTY; LEVELS * SLOTS].into_boxed_slice(),
@@ -99,7 +96,6 @@ impl<T> Wheel<T> {
         let at = at.max(self.elapsed);
         let node = self.take_node(at, value);
         self.link(node, at);
-        self.len += 1;
         TimerKey {
             node,
             generation: self.nodes[node as usize].generation,
@@ -266,7 +262,6 @@ impl<T> Wheel<T> {
         node.generation = node.generation.checked_add(1).unwrap_or(wrapped);
         node.next = self.free;
         self.free = index;
-        self.len -= 1;
         node.value.take()
     }
 }
@@ -305,6 +300,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// How many timers are pending.
+    fn pending<T>(wheel: &Wheel<T>) -> usize {
+        wheel
+            .nodes
+            .iter()
+            .filter(|node| node.value.is_some())
+            .count()
+    }
 
     /// A wheel beside a sorted list that does the same without any cleverness. Every value is
     /// unique and remembers the order of insertion.
@@ -365,9 +369,9 @@ mod tests {
             while let Some(entry) = self.sorted.first_entry()
                 && entry.key().0 <= self.now
             {
-                let ((at, value), key) = entry.remove_entry();
+                let ((at, value), _) = entry.remove_entry();
                 fired.push(at);
-                expected.push((key, value));
+                expected.push((at, value));
             }
             assert_eq!(due, expected, "at tick {now}");
             self.check();
@@ -390,7 +394,6 @@ mod tests {
 
         #[track_caller]
         fn check(&self) {
-            assert_eq!(self.wheel.len(), self.sorted.len());
             let earliest = self.sorted.first_key_value().map(|(&(at, _), _)| at);
             let next = self.wheel.next_expiry();
             assert_eq!(next.is_some(), earliest.is_some());
@@ -488,7 +491,7 @@ mod tests {
         wheel.advance(99, &mut due);
         assert_eq!(wheel.cancel(first), Some("first"));
         wheel.advance(200, &mut due);
-        assert_eq!(due, [(second, "second")]);
+        assert_eq!(due, [(100, "second")]);
         assert_eq!(wheel.cancel(second), None, "it belongs to the caller now");
     }
 
@@ -703,7 +706,7 @@ mod tests {
                 }
             }
             twin.advance(u64::MAX);
-            prop_assert_eq!(twin.wheel.len(), 0);
+            prop_assert_eq!(pending(&twin.wheel), 0);
         }
     }
 }

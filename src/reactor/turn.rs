@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use super::core::{Command, Core, Due, Entry, Outcome};
+use super::mailbox::Mailbox;
 use super::{Error, Reactor};
 use crate::buffer::Reuse;
 use crate::close::CloseReason;
@@ -182,7 +183,7 @@ impl<N: Network> Reactor<N> {
             self.apply();
         }
         for _ in 0..self.core.budgets.mails {
-            let Some(letter) = self.mailbox.as_ref().and_then(|mailbox| mailbox.take()) else {
+            let Some(letter) = self.mailbox.as_ref().and_then(Mailbox::take) else {
                 return;
             };
             self.core.stats.mails += 1;
@@ -328,7 +329,14 @@ impl<N: Network> Reactor<N> {
 
     /// Applies what callbacks recorded, in order, and attaches what they made. What these
     /// applications record in turn is applied as well, up to a bound; then others come first.
+    #[inline]
     pub(super) fn apply(&mut self) {
+        if !self.core.fx.intents.list.is_empty() || !self.core.adopted.is_empty() {
+            self.apply_rounds();
+        }
+    }
+
+    fn apply_rounds(&mut self) {
         for _ in 0..MAX_ROUNDS {
             if self.core.fx.intents.list.is_empty() && self.core.adopted.is_empty() {
                 return;
@@ -392,6 +400,9 @@ impl<N: Network> Reactor<N> {
                 self.call(token, |entry, core| {
                     entry.on_command(token, Command::Shutdown, core)
                 });
+                // An entry does not read on while wishes wait to be applied, be they another's,
+                // and this one is to be served what has arrived before it is told.
+                self.apply();
             }
         }
     }
