@@ -73,9 +73,7 @@ impl<'a, E> Context<'a, E> {
     where
         E: Encoder<Item>,
     {
-        let mut out = Outbox::new();
-        self.encoder.encode(item, &mut out)?;
-        Ok(out.to_vec().into())
+        self.encoder.encoded(item)
     }
 
     /// The output queue itself, for bytes that are already framed.
