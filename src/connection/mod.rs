@@ -459,7 +459,7 @@ impl<D: Driver> Connection<D> {
 
     /// The earliest tick at which something may have to be done about a peer that does nothing.
     #[inline]
-    pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
+    pub(crate) fn deadline(&self, limits: &Limits, is_shutting_down: bool) -> Option<u64> {
         let after =
             |ticks: u64, duration: std::time::Duration| ticks.saturating_add(ticks_in(duration));
         match self.state {
@@ -492,14 +492,21 @@ impl<D: Driver> Connection<D> {
                 earliest
             }
             State::Draining { .. } => Some(after(self.since, limits.drain_timeout)),
+            State::Lingering(_) if is_shutting_down => Some(after(
+                self.since,
+                limits.linger_timeout.min(limits.shutdown_linger),
+            )),
             State::Lingering(_) => Some(after(self.since, limits.linger_timeout)),
             State::Closed(_) => None,
         }
     }
 
     /// What is due by `tick`, if anything.
-    pub(crate) fn on_deadline(&mut self, limits: &Limits, tick: u64) {
-        if self.deadline(limits).is_none_or(|deadline| deadline > tick) {
+    pub(crate) fn on_deadline(&mut self, limits: &Limits, is_shutting_down: bool, tick: u64) {
+        if self
+            .deadline(limits, is_shutting_down)
+            .is_none_or(|deadline| deadline > tick)
+        {
             return;
         }
         let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;

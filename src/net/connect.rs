@@ -52,6 +52,11 @@ impl Connect {
         address.parse()
     }
 
+    /// Where the connection leads.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The local address to connect from. Default: the OS chooses.
     #[must_use]
     pub fn from_addr(mut self, from: SocketAddr) -> Connect {

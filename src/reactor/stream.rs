@@ -277,7 +277,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         }
         // The deadline of a connection at rest only moves away: if one is armed, it is not later.
         if self.armed.is_none() || !self.conn.is_at_rest() {
-            let deadline = self.conn.deadline(&self.service.limits);
+            let deadline = self
+                .conn
+                .deadline(&self.service.limits, core.is_shutting_down);
             core.arm(token, &mut self.armed, deadline);
         }
         Outcome::Alive
@@ -369,7 +371,8 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         if matches!(self.conn.state(), State::Connecting(_)) {
             return self.on_connect_deadline(token, core);
         }
-        self.conn.on_deadline(&self.service.limits, core.tick);
+        self.conn
+            .on_deadline(&self.service.limits, core.is_shutting_down, core.tick);
         self.conn.begin(token, &self.service.limits, &mut core.fx);
         let is_runnable = self.run(core);
         self.end(token, core, is_runnable)
