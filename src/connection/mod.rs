@@ -399,6 +399,21 @@ impl<D: Driver> Connection<D> {
         self.flags.set(Flags::RECEIVED, true);
     }
 
+    /// A connection that we forward to has no room: nothing is read until it has, or is gone, and
+    /// so have all others of whom this was said.
+    pub(crate) fn on_held(&mut self, loads: &mut Pool<Load>) {
+        self.load.get_or_insert_with(|| loads.take()).holders += 1;
+        self.flags.set(Flags::HELD, true);
+    }
+
+    /// One of them has room again, or is gone.
+    pub(crate) fn on_released(&mut self) {
+        if let Some(load) = &mut self.load {
+            load.holders = load.holders.saturating_sub(1);
+            self.flags.set(Flags::HELD, load.holders > 0);
+        }
+    }
+
     /// Another attempt to connect begins.
     pub(crate) fn on_retry(&mut self, tick: u64) {
         self.since = tick;

@@ -322,10 +322,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if self.conn.flags().has(Flags::OVER)
             && let Some(load) = &mut self.conn.load
         {
+            // Once for each of us: it goes on when it was released as often.
             if !load.waiters.contains(&from) {
                 load.waiters.push(from);
+                core.fx.intents.list.push(Intent::Hold(from));
             }
-            core.fx.intents.list.push(Intent::Hold(from));
         }
     }
 }
@@ -390,7 +391,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
                 return Outcome::Alive;
             }
             Command::Hold => {
-                self.conn.flags().set(Flags::HELD, true);
+                self.conn.on_held(&mut core.loads);
                 return Outcome::Alive;
             }
             _ => {}
@@ -412,7 +413,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
                 self.conn.flags().set(Flags::PAUSED, false);
                 core.fx.control.is_paused = false;
             }
-            Command::Release => self.conn.flags().set(Flags::HELD, false),
+            Command::Release => self.conn.on_released(),
             Command::OwnTimer(..) | Command::Hold => {}
             Command::Shutdown => {
                 // What had arrived by now is served first.
