@@ -4,20 +4,23 @@
 //! Knows neither sockets nor the poller. It is told what was read and written and what time it
 //! is (in ticks), and says what it needs next.
 
+mod carry;
+mod deadlines;
+mod flags;
 mod load;
 mod state;
 
+pub(crate) use deadlines::ticks_in;
+pub(crate) use flags::Flags;
 pub(crate) use load::{Attempt, Load};
 pub(crate) use state::{Event, State, Then};
 
 use std::mem;
 
-use load::Stretch;
-
-use crate::buffer::{Inbox, Pool};
+use crate::buffer::Pool;
 use crate::close::CloseReason;
 use crate::limits::Limits;
-use crate::protocol::{Driven, Driver, Effects, Ending, Intent, Stop};
+use crate::protocol::{Driven, Driver, Effects, Ending, Intent};
 use crate::token::Token;
 
 /// One connection, whatever carries it.
@@ -297,81 +300,9 @@ impl<D: Driver> Connection<D> {
         }
     }
 
-    /// Takes the carry-over out, to drive it; what is left is put back with `keep_inbox`.
-    pub(crate) fn take_inbox(&mut self) -> Inbox {
-        self.load
-            .as_mut()
-            .map(|load| mem::take(&mut load.inbox))
-            .unwrap_or_default()
-    }
-
-    /// Puts the carry-over back. `stop` says whether it is an unfinished frame, or not yet driven.
-    pub(crate) fn keep_inbox(&mut self, inbox: Inbox, stop: Stop, limits: &Limits, tick: u64) {
-        let len = inbox.len();
-        if let Some(load) = &mut self.load {
-            load.inbox = inbox;
-        }
-        self.kept(len, stop, limits, tick);
-    }
-
-    /// Keeps `rest`, which came straight from the read buffer, as carry-over.
-    #[inline]
-    pub(crate) fn keep_rest(
-        &mut self,
-        rest: &[u8],
-        stop: Stop,
-        limits: &Limits,
-        loads: &mut Pool<Load>,
-        tick: u64,
-    ) {
-        if rest.is_empty() || !self.state.delivers() {
-            self.flags.set(Flags::UNDRIVEN, false);
-            return;
-        }
-        let load = self.load.get_or_insert_with(|| loads.take());
-        debug_assert!(
-            load.inbox.is_empty(),
-            "fresh input is driven directly only without it"
-        );
-        load.inbox.extend(rest);
-        self.kept(rest.len(), stop, limits, tick);
-    }
-
-    fn kept(&mut self, len: usize, stop: Stop, limits: &Limits, tick: u64) {
-        self.flags
-            .set(Flags::UNDRIVEN, len > 0 && stop != Stop::More);
-        let Some(load) = &mut self.load else { return };
-        if len == 0 || stop != Stop::More {
-            load.stretch = None;
-            return;
-        }
-        let max = play!(self.role, max_pending()).unwrap_or(limits.max_inbound);
-        if len > max {
-            self.on(Event::Finish(CloseReason::InboundLimit), tick);
-        } else if load.stretch.is_none() && limits.min_rate.is_some() {
-            load.stretch = Some(Stretch {
-                since: tick,
-                bytes: 0,
-            });
-        }
-    }
-
-    /// Whether a carry-over comes before what is read next.
-    #[inline]
-    pub(crate) fn has_inbox(&self) -> bool {
-        self.load
-            .as_ref()
-            .is_some_and(|load| !load.inbox.is_empty())
-    }
-
-    /// Appends what was read to the carry-over.
-    pub(crate) fn extend_inbox(&mut self, bytes: &[u8]) {
-        let load = self.load.as_mut().expect("there is a carry-over");
-        load.inbox.extend(bytes);
-        if let Some(stretch) = &mut load.stretch {
-            stretch.bytes += bytes.len();
-        }
-        self.flags.set(Flags::UNDRIVEN, true);
+    /// How much of an unfinished frame the decoder may ask to see again, if it says.
+    fn max_pending(&mut self) -> Option<usize> {
+        play!(self.role, max_pending())
     }
 
     /// `len` bytes were read and are thrown away.
@@ -471,143 +402,6 @@ impl<D: Driver> Connection<D> {
     pub(crate) fn flags(&mut self) -> &mut Flags {
         &mut self.flags
     }
-
-    /// The earliest tick at which something may have to be done about a peer that does nothing.
-    #[inline]
-    pub(crate) fn deadline(&self, limits: &Limits, is_shutting_down: bool) -> Option<u64> {
-        let after =
-            |ticks: u64, duration: std::time::Duration| ticks.saturating_add(ticks_in(duration));
-        match self.state {
-            State::Connecting(_) => {
-                let again_at = self
-                    .load
-                    .as_ref()
-                    .and_then(|l| l.attempt.as_ref())
-                    .and_then(|a| a.again_at);
-                Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
-            }
-            State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let mut earliest = limits.idle_timeout.map(|idle| after(self.since, idle));
-                let mut at_most = |tick: u64| {
-                    earliest = Some(earliest.map_or(tick, |earliest| earliest.min(tick)));
-                };
-                if let (Some(first), false) =
-                    (limits.first_byte_timeout, self.flags.has(Flags::RECEIVED))
-                {
-                    at_most(after(self.since, first));
-                }
-                if let Some(load) = &self.load {
-                    if !load.outbox.is_empty() {
-                        at_most(after(load.wrote_at, limits.stall_timeout));
-                    }
-                    if let (Some(stretch), Some(rate)) = (load.stretch, limits.min_rate) {
-                        at_most(after(stretch.since, rate.per));
-                    }
-                }
-                earliest
-            }
-            State::Draining { .. } => Some(after(self.since, limits.drain_timeout)),
-            State::Lingering(_) if is_shutting_down => Some(after(
-                self.since,
-                limits.linger_timeout.min(limits.shutdown_linger),
-            )),
-            State::Lingering(_) => Some(after(self.since, limits.linger_timeout)),
-            State::Closed(_) => None,
-        }
-    }
-
-    /// What is due by `tick`, if anything.
-    pub(crate) fn on_deadline(&mut self, limits: &Limits, is_shutting_down: bool, tick: u64) {
-        if self
-            .deadline(limits, is_shutting_down)
-            .is_none_or(|deadline| deadline > tick)
-        {
-            return;
-        }
-        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
-        let event = match self.state {
-            State::Connecting(_) => Event::Fail(CloseReason::ConnectTimeout),
-            State::Draining { .. } => Event::Fail(CloseReason::DrainTimeout),
-            State::Lingering(_) => Event::LingerOver,
-            State::Closed(_) => return,
-            State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let load = self.load.as_mut();
-                let stalled = load.as_ref().is_some_and(|load| {
-                    !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout)
-                });
-                let is_idle = limits
-                    .idle_timeout
-                    .is_some_and(|idle| is_past(self.since, idle));
-                if stalled {
-                    Event::Fail(CloseReason::Stalled)
-                } else if is_idle {
-                    Event::Finish(CloseReason::IdleTimeout)
-                } else if let (Some(rate), Some(stretch)) =
-                    (limits.min_rate, load.and_then(|load| load.stretch.as_mut()))
-                    && is_past(stretch.since, rate.per)
-                {
-                    // Nor is it the peer's fault if it was us who did not read.
-                    let is_held = Flags::OVER | Flags::PAUSED | Flags::HELD;
-                    if stretch.bytes >= rate.bytes || self.flags.has_any(is_held) {
-                        *stretch = Stretch {
-                            since: tick,
-                            bytes: 0,
-                        };
-                        return;
-                    }
-                    Event::Finish(CloseReason::TooSlow)
-                } else {
-                    Event::Finish(CloseReason::FirstByteTimeout)
-                }
-            }
-        };
-        self.on(event, tick);
-    }
-}
-
-/// Small facts about a connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Flags(u8);
-
-impl Flags {
-    /// More than the high water was queued, and not yet less than the low water.
-    pub(crate) const OVER: u8 = 1;
-    /// The protocol paused.
-    pub(crate) const PAUSED: u8 = 2;
-    /// A connection that we forward to has no room.
-    pub(crate) const HELD: u8 = 4;
-    /// The carry-over has to be driven before anything is read.
-    pub(crate) const UNDRIVEN: u8 = 8;
-    /// The peer's FIN was read and is not yet delivered.
-    pub(crate) const FIN: u8 = 16;
-    /// A byte was received.
-    pub(crate) const RECEIVED: u8 = 32;
-    /// The token is in the reactor's run queue.
-    pub(crate) const QUEUED: u8 = 64;
-    /// Output was left over by the last event.
-    pub(crate) const STALLING: u8 = 128;
-
-    #[inline]
-    pub(crate) fn has(self, flag: u8) -> bool {
-        self.0 & flag != 0
-    }
-
-    #[inline]
-    pub(crate) fn has_any(self, flags: u8) -> bool {
-        self.0 & flags != 0
-    }
-
-    #[inline]
-    pub(crate) fn set(&mut self, flag: u8, on: bool) {
-        self.0 = if on { self.0 | flag } else { self.0 & !flag };
-    }
-}
-
-/// A duration in ticks (milliseconds), rounded up: nothing is ever early.
-#[inline]
-pub(crate) fn ticks_in(duration: std::time::Duration) -> u64 {
-    let whole = duration.as_millis() as u64;
-    whole + u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000))
 }
 
 /// Protocols that may take over from one another within one event.

@@ -4,6 +4,7 @@
 //! door; `turn.rs` is the loop.
 
 mod acceptor;
+mod commands;
 mod config;
 mod connecting;
 mod core;
@@ -17,6 +18,7 @@ mod stats;
 mod stream;
 mod timers;
 mod turn;
+mod wishes;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -13,7 +13,7 @@ use crate::buffer::{MAX_SLICES, Reuse};
 use crate::close::CloseReason;
 use crate::connection::{Connection, Event, Flags, Need, State};
 use crate::net::{Address, Network, Readiness, StreamOptions};
-use crate::protocol::{Driver, Effects, Intent, Stop};
+use crate::protocol::{Driver, Effects, Stop};
 use crate::token::Token;
 
 /// A stream socket with the connection that runs on it.
@@ -301,34 +301,6 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         self.conn.on_close(reason, &mut core.fx, &mut core.loads);
         Outcome::Closed
     }
-
-    /// Others' bytes, to be queued behind ours.
-    fn accept_bytes(&mut self, bytes: bytes::Bytes, from: Option<Token>, core: &mut Core<N>) {
-        if !self.conn.state().may_send() {
-            return;
-        }
-        let is_over = self.conn.flags().has(Flags::OVER);
-        if is_over && from.is_none() && self.service.skip_when_slow {
-            core.fx.intents.missed = core.fx.intents.missed.saturating_add(1);
-            add(&self.service.counters.missed, 1);
-            return;
-        }
-        core.fx.out.put_shared(bytes);
-        self.settle(core, &[]);
-    }
-
-    /// Holds whoever forwards to us while we have no room.
-    fn hold(&mut self, from: Token, core: &mut Core<N>) {
-        if self.conn.flags().has(Flags::OVER)
-            && let Some(load) = &mut self.conn.load
-        {
-            // Once for each of us: it goes on when it was released as often.
-            if !load.waiters.contains(&from) {
-                load.waiters.push(from);
-                core.fx.intents.list.push(Intent::Hold(from));
-            }
-        }
-    }
 }
 
 impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
@@ -380,58 +352,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 
     fn on_command(&mut self, token: Token, command: Command, core: &mut Core<N>) -> Outcome {
-        match command {
-            Command::OwnTimer(id, is_set) => {
-                let load = self.conn.load.get_or_insert_with(|| core.loads.take());
-                if is_set {
-                    load.timers.push(id);
-                } else {
-                    load.timers.retain(|own| *own != id);
-                }
-                return Outcome::Alive;
-            }
-            Command::Hold => {
-                self.conn.on_held(&mut core.loads);
-                return Outcome::Alive;
-            }
-            _ => {}
-        }
-        self.conn.begin(token, &self.service.limits, &mut core.fx);
-        let tick = core.tick;
-        let mut forwarder = None;
-        match command {
-            Command::Send(bytes, from) => {
-                forwarder = from;
-                self.accept_bytes(bytes, from, core);
-            }
-            Command::Mail(mail) => self.conn.on_mail(mail, &mut core.fx),
-            Command::Timer(id) => self.conn.on_timer(id, &mut core.fx),
-            Command::Finish(reason) => self.conn.on(Event::Finish(reason), tick),
-            Command::FinishWrites => self.conn.on(Event::FinishWrites, tick),
-            Command::Abort(reason) => self.conn.on(Event::Fail(reason), tick),
-            Command::Resume => {
-                self.conn.flags().set(Flags::PAUSED, false);
-                core.fx.control.is_paused = false;
-            }
-            Command::Release => self.conn.on_released(),
-            Command::OwnTimer(..) | Command::Hold => {}
-            Command::Shutdown => {
-                // What had arrived by now is served first.
-                self.latch = self.latch.or(Readiness::READABLE);
-                self.run(core);
-                if self.conn.state().closed().is_none() {
-                    self.conn.on_shutdown(&mut core.fx);
-                }
-            }
-        }
-        core.fx.control.is_mute = !self.conn.state().may_send();
-        self.settle(core, &[]);
-        let is_runnable = self.run(core);
-        let outcome = self.end(token, core, is_runnable);
-        if let (Some(from), Outcome::Alive) = (forwarder, outcome) {
-            self.hold(from, core);
-        }
-        outcome
+        self.obey(token, command, core)
     }
 
     fn on_panic(&mut self, token: Token, core: &mut Core<N>) {
