@@ -57,6 +57,7 @@ impl<D: Driver> Connection<D> {
             .set(Flags::UNDRIVEN, len > 0 && stop != Stop::More);
         if len == 0 || stop != Stop::More {
             if let Some(load) = &mut self.load {
+                load.frame_since = None;
                 load.stretch = None;
             }
             return;
@@ -66,6 +67,7 @@ impl<D: Driver> Connection<D> {
             return self.on(Event::Finish(CloseReason::InboundLimit), tick);
         }
         let Some(load) = &mut self.load else { return };
+        load.frame_since.get_or_insert(tick);
         if load.stretch.is_none() && limits.min_rate.is_some() {
             load.stretch = Some(Stretch {
                 since: tick,

@@ -9,7 +9,7 @@ use super::load::Stretch;
 use super::{Connection, Event, Flags, State};
 use crate::close::CloseReason;
 use crate::limits::Limits;
-use crate::protocol::Driver;
+use crate::protocol::{Driver, Effects, Ending};
 
 impl<D: Driver> Connection<D> {
     /// The earliest tick at which something may have to be done about a peer that does nothing.
@@ -26,16 +26,18 @@ impl<D: Driver> Connection<D> {
                 Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
             }
             State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let mut earliest = limits.idle_timeout.map(|idle| after(self.since, idle));
+                let (idle, first_byte, frame) = self.patience(limits);
+                let mut earliest = idle.map(|idle| after(self.since, idle));
                 let mut at_most = |tick: u64| {
                     earliest = Some(earliest.map_or(tick, |earliest| earliest.min(tick)));
                 };
-                if let (Some(first), false) =
-                    (limits.first_byte_timeout, self.flags.has(Flags::RECEIVED))
-                {
+                if let (Some(first), false) = (first_byte, self.flags.has(Flags::RECEIVED)) {
                     at_most(after(self.since, first));
                 }
                 if let Some(load) = &self.load {
+                    if let (Some(since), Some(frame)) = (load.frame_since, frame) {
+                        at_most(after(since, frame));
+                    }
                     if !load.outbox.is_empty() {
                         at_most(after(load.wrote_at, limits.stall_timeout));
                     }
@@ -55,51 +57,79 @@ impl<D: Driver> Connection<D> {
         }
     }
 
-    /// What is due by `tick`, if anything.
-    pub(crate) fn on_deadline(&mut self, limits: &Limits, is_shutting_down: bool, tick: u64) {
-        if self
-            .deadline(limits, is_shutting_down)
-            .is_none_or(|deadline| deadline > tick)
-        {
-            return;
+    /// How long the peer is waited for: to do anything, to send its first byte, to finish a frame.
+    #[inline]
+    fn patience(&self, limits: &Limits) -> (Option<Duration>, Option<Duration>, Option<Duration>) {
+        match self.role.patience() {
+            Some(patience) => (patience.idle, patience.first_byte, patience.frame),
+            None => (limits.idle_timeout, limits.first_byte_timeout, None),
         }
-        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
-        let event = match self.state {
-            State::Connecting(_) => Event::Fail(CloseReason::ConnectTimeout),
-            State::Draining { .. } => Event::Fail(CloseReason::DrainTimeout),
-            State::Lingering(_) => Event::LingerOver,
-            State::Closed(_) => return,
+    }
+
+    /// What a deadline that is past by `tick` makes of the connection, if one is.
+    pub(crate) fn overdue(
+        &mut self,
+        limits: &Limits,
+        is_shutting_down: bool,
+        tick: u64,
+    ) -> Option<Event> {
+        if self.deadline(limits, is_shutting_down)? > tick {
+            return None;
+        }
+        match self.state {
+            State::Connecting(_) => Some(Event::Fail(CloseReason::ConnectTimeout)),
+            State::Draining { .. } => Some(Event::Fail(CloseReason::DrainTimeout)),
+            State::Lingering(_) => Some(Event::LingerOver),
+            State::Closed(_) => None,
             State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let load = self.load.as_mut();
-                let stalled = load.as_ref().is_some_and(|load| {
-                    !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout)
-                });
-                let is_idle = limits
-                    .idle_timeout
-                    .is_some_and(|idle| is_past(self.since, idle));
-                if stalled {
-                    Event::Fail(CloseReason::Stalled)
-                } else if is_idle {
-                    Event::Finish(CloseReason::IdleTimeout)
-                } else if let (Some(rate), Some(stretch)) =
-                    (limits.min_rate, load.and_then(|load| load.stretch.as_mut()))
-                    && is_past(stretch.since, rate.per)
-                {
-                    // Nor is it the peer's fault if it was us who did not read.
-                    let is_held = Flags::OVER | Flags::PAUSED | Flags::HELD;
-                    if stretch.bytes >= rate.bytes || self.flags.has_any(is_held) {
-                        *stretch = Stretch {
-                            since: tick,
-                            bytes: 0,
-                        };
-                        return;
-                    }
-                    Event::Finish(CloseReason::TooSlow)
-                } else {
-                    Event::Finish(CloseReason::FirstByteTimeout)
-                }
+                self.overdue_while_open(limits, tick)
             }
-        };
+        }
+    }
+
+    fn overdue_while_open(&mut self, limits: &Limits, tick: u64) -> Option<Event> {
+        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
+        let (idle, _, frame) = self.patience(limits);
+        if let Some(load) = &self.load {
+            if !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout) {
+                return Some(Event::Fail(CloseReason::Stalled));
+            }
+            if let (Some(since), Some(frame)) = (load.frame_since, frame)
+                && is_past(since, frame)
+            {
+                return Some(Event::Finish(CloseReason::TooSlow));
+            }
+        }
+        if idle.is_some_and(|idle| is_past(self.since, idle)) {
+            return Some(Event::Finish(CloseReason::IdleTimeout));
+        }
+        let stretch = self.load.as_mut().and_then(|load| load.stretch.as_mut());
+        if let (Some(rate), Some(stretch)) = (limits.min_rate, stretch)
+            && is_past(stretch.since, rate.per)
+        {
+            // It is not the peer's fault if it was us who did not read.
+            let is_held = Flags::OVER | Flags::PAUSED | Flags::HELD;
+            if stretch.bytes < rate.bytes && !self.flags.has_any(is_held) {
+                return Some(Event::Finish(CloseReason::TooSlow));
+            }
+            *stretch = Stretch {
+                since: tick,
+                bytes: 0,
+            };
+            return None;
+        }
+        Some(Event::Finish(CloseReason::FirstByteTimeout))
+    }
+
+    /// A deadline is past. Before the connection finishes, its protocol has a last word.
+    pub(crate) fn on_overdue(&mut self, event: Event, fx: &mut Effects, tick: u64) {
+        if let Event::Finish(reason) = event {
+            self.on_timeout(reason, fx);
+            if let Some(Ending::Finish(_)) = fx.control.ending {
+                fx.control.ending = Some(Ending::Finish(reason));
+            }
+            self.apply(fx, tick);
+        }
         self.on(event, tick);
     }
 }

@@ -19,7 +19,7 @@ use std::mem;
 
 use crate::buffer::Pool;
 use crate::close::CloseReason;
-use crate::limits::Limits;
+use crate::limits::{Limits, Patience};
 use crate::protocol::{Driven, Driver, Effects, Ending, Intent};
 use crate::token::Token;
 
@@ -42,6 +42,16 @@ pub(crate) struct Connection<D> {
 enum Role<D> {
     Original(D),
     Switched(Box<dyn Driver>),
+}
+
+impl<D: Driver> Role<D> {
+    #[inline]
+    fn patience(&self) -> Option<&Patience> {
+        match self {
+            Role::Original(driver) => driver.patience(),
+            Role::Switched(driver) => driver.patience(),
+        }
+    }
 }
 
 /// Calls a driver's method on whoever plays. A switched connection pays a virtual call.
@@ -150,6 +160,11 @@ impl<D: Driver> Connection<D> {
         play!(self.role, on_timer(timer, fx));
     }
 
+    /// Tells the protocol that its peer is given up, and in which way it took too long.
+    pub(crate) fn on_timeout(&mut self, reason: CloseReason, fx: &mut Effects) {
+        play!(self.role, on_timeout(reason, fx));
+    }
+
     /// Delivers mail.
     pub(crate) fn on_mail(&mut self, mail: crate::protocol::Mail, fx: &mut Effects) {
         play!(self.role, on_mail(mail, fx));
@@ -188,7 +203,13 @@ impl<D: Driver> Connection<D> {
     /// Drives `input`; answers how much of it is done with, and why no more is.
     #[inline]
     pub(crate) fn drive(&mut self, input: &[u8], frames: &mut usize, fx: &mut Effects) -> Driven {
-        play!(self.role, drive(input, frames, fx))
+        let driven = play!(self.role, drive(input, frames, fx));
+        if let Some(load) = &mut self.load
+            && driven.consumed > 0
+        {
+            load.frame_since = None;
+        }
+        driven
     }
 
     /// As `drive`, once the peer's FIN has come.
@@ -390,7 +411,11 @@ impl<D: Driver> Connection<D> {
     /// Whether bytes may flow, and nothing is carried that has a deadline of its own.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.load.is_none() && self.state == State::Open
+        let is_passing = self
+            .role
+            .patience()
+            .is_some_and(|patience| patience.is_passing);
+        self.load.is_none() && self.state == State::Open && !is_passing
     }
 
     #[inline]
