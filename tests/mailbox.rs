@@ -3,6 +3,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::unwrap_used,
     reason = "tests may use threads; the rules are for the library"
 )]
 
@@ -27,8 +28,12 @@ fn speaker(config: Config) -> (Server, std::sync::mpsc::Receiver<common::Seen>) 
             .listen("127.0.0.1:0", move |_| {
                 Script::<Lines>::new().seen(&tell).on_mail(|mail, cx| {
                     match mail.downcast::<String>() {
-                        Ok(text) => drop(cx.send(text.as_str())),
-                        Err(_) => drop(cx.send("not a text")),
+                        Ok(text) => {
+                            cx.send(text.as_str());
+                        }
+                        Err(_) => {
+                            cx.send("not a text");
+                        }
                     }
                 })
             })
