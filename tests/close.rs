@@ -3,6 +3,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::unwrap_used,
     reason = "tests may use threads; the rules are for the library"
 )]
 
@@ -171,9 +172,9 @@ fn a_fin_in_the_middle_of_a_frame_is_told_after_our_half_has_ended_as_well() {
     let server = Server::start(move |reactor| {
         reactor
             .listen("127.0.0.1:0", move |_| {
-                Script::<Lines>::new()
-                    .seen(&tell)
-                    .on_open(|cx| cx.finish_writes())
+                Script::<Lines>::new().seen(&tell).on_open(|cx| {
+                    cx.finish_writes();
+                })
             })
             .unwrap()
     });

@@ -3,6 +3,7 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::unwrap_used,
     reason = "tests may use threads; the rules are for the library"
 )]
 
@@ -351,7 +352,9 @@ fn a_timer_set_between_two_turns_is_not_early_either() {
     let mut reactor = Reactor::new().unwrap();
     let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let script = Script::<Raw>::new()
-        .on_mail(move |_, cx| drop(cx.set_timer(wait)))
+        .on_mail(move |_, cx| {
+            cx.set_timer(wait);
+        })
         .on_timer(move |_, cx| {
             fired.send(Instant::now()).unwrap();
             cx.abort();
@@ -375,8 +378,12 @@ fn a_reactor_nests_in_a_foreign_loop() {
         .listen("127.0.0.1:0", move |_| {
             Script::<Lines>::new()
                 .seen(&tell)
-                .on_open(|cx| drop(cx.set_interval(Duration::from_millis(10))))
-                .on_timer(|_, cx| drop(cx.send("tick")))
+                .on_open(|cx| {
+                    cx.set_interval(Duration::from_millis(10));
+                })
+                .on_timer(|_, cx| {
+                    cx.send("tick");
+                })
         })
         .unwrap();
     let address = reactor.local_addr(listener).unwrap().as_ip().unwrap();
@@ -439,7 +446,9 @@ fn a_switch_leaves_the_rest_of_the_input_to_the_next_protocol_wherever_it_is_cut
                         if line == b"RAW" {
                             cx.send("OK");
                             let echo = Script::<Raw>::new().seen(&tell_raw);
-                            cx.switch(echo.on_open(|cx| drop(cx.send("<"))));
+                            cx.switch(echo.on_open(|cx| {
+                                cx.send("<");
+                            }));
                         } else {
                             cx.send(line);
                         }

@@ -122,6 +122,14 @@ impl From<SocketAddr> for Connect {
     }
 }
 
+impl TryFrom<&str> for Connect {
+    type Error = AddressError;
+
+    fn try_from(text: &str) -> Result<Connect, AddressError> {
+        text.parse()
+    }
+}
+
 /// How often, and after which waits, something is tried again: waits that double from `first` to
 /// `max`, each shortened by up to a quarter so that many clients do not come back at once.
 ///

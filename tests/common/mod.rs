@@ -7,6 +7,7 @@
     dead_code,
     clippy::disallowed_methods,
     clippy::disallowed_types,
+    clippy::unwrap_used,
     reason = "each test uses its own part of this; the rules are for the library"
 )]
 
@@ -62,7 +63,6 @@ impl Server {
             let listener = configure(&mut reactor);
             let address = reactor.local_addr(listener).unwrap();
             let remote = reactor.remote().unwrap();
-            started.send((address, listener, remote)).unwrap();
             let publish = |reactor: &Reactor| {
                 let snapshot = Snapshot {
                     stats: reactor.stats(),
@@ -72,6 +72,8 @@ impl Server {
                 publisher.1.notify_all();
                 snapshot
             };
+            publish(&reactor);
+            started.send((address, listener, remote)).unwrap();
             reactor
                 .run_until(|reactor| {
                     publish(reactor);
