@@ -348,6 +348,27 @@ fn five_hundred_clients_get_the_replies_that_were_begun_before_a_shutdown() {
 }
 
 #[test]
+fn what_had_arrived_before_a_shutdown_is_served_even_if_it_is_more_than_a_budget() {
+    let mut reactor = Reactor::new().unwrap();
+    let listener = reactor
+        .listen("127.0.0.1:0", |_| Script::<Lines>::new())
+        .unwrap();
+    let address = reactor.local_addr(listener).unwrap().as_ip().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    let sent: Vec<u8> = (0..5000)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    client.write_all(&sent).unwrap();
+    while reactor.stats().entries < 2 {
+        reactor.turn(None).unwrap();
+    }
+    reactor.shutdown(TOO_LONG);
+    let reading = thread::spawn(move || read_to_end(&mut client));
+    reactor.run().unwrap();
+    assert_eq!(reading.join().unwrap(), (sent, End::Fin));
+}
+
+#[test]
 fn what_had_arrived_before_a_shutdown_is_served_even_if_others_have_wishes() {
     const CLIENTS: usize = 20;
     let mut reactor = Reactor::new().unwrap();

@@ -35,6 +35,9 @@ pub(crate) struct Connection<D> {
     since: u64,
     state: State,
     flags: Flags,
+    /// The reactor shuts down, and the protocol is yet to be told: after what has arrived, and
+    /// after this many runs at the latest. 0: it is not, or was told.
+    last_runs: u8,
 }
 
 /// Who plays: the protocol that the connection began with, or one that took over.
@@ -99,6 +102,7 @@ impl<D: Driver> Connection<D> {
             since: tick,
             state,
             flags: Flags::default(),
+            last_runs: 0,
         }
     }
 
@@ -148,6 +152,26 @@ impl<D: Driver> Connection<D> {
     /// Tells the protocol that the connection is made.
     pub(crate) fn on_open(&mut self, fx: &mut Effects) {
         play!(self.role, on_open(fx));
+    }
+
+    /// The reactor shuts down. The protocol is told once what has arrived by now was delivered.
+    pub(crate) fn shut_down(&mut self) {
+        self.last_runs = MAX_LAST_RUNS;
+    }
+
+    /// Whether the protocol is to be told now that the reactor shuts down. Answers `true` once.
+    #[inline]
+    pub(crate) fn is_shutdown_due(&mut self, is_runnable: bool) -> bool {
+        if self.last_runs == 0 || self.state.closed().is_some() {
+            return false;
+        }
+        if is_runnable {
+            // A peer that never stops sending is not waited for.
+            self.last_runs -= 1;
+        } else if !self.flags.has_any(Flags::OVER | Flags::HELD) {
+            self.last_runs = 0;
+        }
+        self.last_runs == 0
     }
 
     /// Tells the protocol that the reactor shuts down.
@@ -429,5 +453,8 @@ impl<D: Driver> Connection<D> {
     }
 }
 
+/// Runs (each up to a budget) in which a connection delivers what had arrived when the reactor
+/// began to shut down.
+const MAX_LAST_RUNS: u8 = 255;
 /// Protocols that may take over from one another within one event.
 const MAX_SWITCHES: u32 = 16;

@@ -78,7 +78,8 @@ impl<'a, E> Context<'a, E> {
 
     /// The output queue itself, for bytes that are already framed.
     ///
-    /// After our half has ended, what is written here is thrown away.
+    /// What is written here after [`Context::finish`] still leaves with the rest; once our FIN is
+    /// out, it is thrown away.
     pub fn out(&mut self) -> &mut Outbox {
         &mut self.effects.out
     }

@@ -222,11 +222,8 @@ where
                 self.accept_some(token, core);
                 Outcome::Alive
             }
-            Command::Mail(_) => {
-                core.stats.undeliverable += 1;
-                Outcome::Alive
-            }
             Command::Send(..)
+            | Command::Mail(_)
             | Command::Timer(_)
             | Command::OwnTimer(..)
             | Command::FinishWrites
@@ -242,6 +239,10 @@ where
             self.service.name
         );
         core.disarm(&mut self.armed);
+    }
+
+    fn takes_mail(&self) -> bool {
+        false
     }
 
     fn on_peer_closed(&mut self, token: Token) {

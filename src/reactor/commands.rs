@@ -51,12 +51,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             Command::Release => self.conn.on_released(),
             Command::OwnTimer(..) | Command::Hold => {}
             Command::Shutdown => {
-                // What had arrived by now is served first.
+                // What has arrived by now is served first, if need be over several turns.
                 self.latch = self.latch.or(Readiness::READABLE);
-                self.run(core);
-                if self.conn.state().closed().is_none() {
-                    self.conn.on_shutdown(&mut core.fx);
-                }
+                self.conn.shut_down();
             }
         }
         core.fx.control.is_mute = !self.conn.state().may_send();

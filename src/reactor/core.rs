@@ -223,6 +223,11 @@ pub(super) trait Entry<N: Network> {
     /// A callback of it panicked; it is not called again but for `release`.
     fn on_panic(&mut self, token: Token, core: &mut Core<N>);
 
+    /// Whether mail for it is worth delivering.
+    fn takes_mail(&self) -> bool {
+        true
+    }
+
     /// A connection that it accepted has ended.
     fn on_peer_closed(&mut self, token: Token) {
         let _ = token;

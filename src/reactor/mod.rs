@@ -426,7 +426,10 @@ impl<N: Network> Drop for Reactor<N> {
     /// Resets what is still open, and tells its protocols.
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            // What the last callbacks ask for is answered: nothing more is opened.
+            self.core.is_shutting_down = true;
             self.abort_all(CloseReason::Shutdown);
+            self.apply();
             self.release_dead();
         }
     }

@@ -53,7 +53,18 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// recorded that others have to see first.
     ///
     /// Answers whether more could be done at once.
+    #[inline]
     pub(super) fn run(&mut self, core: &mut Core<N>) -> bool {
+        let is_runnable = self.work(core);
+        if !self.conn.is_shutdown_due(is_runnable) {
+            return is_runnable;
+        }
+        self.conn.on_shutdown(&mut core.fx);
+        self.settle(core, &[]);
+        self.work(core)
+    }
+
+    fn work(&mut self, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
         let mut frames = core.budgets.frames;
         loop {
