@@ -200,7 +200,7 @@ impl<N: Network> Reactor<N> {
     }
 
     pub(super) fn deliver(&mut self, to: Token, mail: Mail) {
-        if self.entry(to).is_ok_and(|entry| entry.takes_mail()) {
+        if matches!(self.entry(to), Ok(entry) if entry.takes_mail()) {
             self.call(to, |entry, core| {
                 entry.on_command(to, Command::Mail(mail), core)
             });
