@@ -439,7 +439,7 @@ impl<D: Driver> Connection<D> {
             .role
             .patience()
             .is_some_and(|patience| patience.is_passing);
-        self.load.is_none() && self.state == State::Open && !is_passing
+        self.load.is_none() && matches!(self.state, State::Open) && !is_passing
     }
 
     #[inline]
