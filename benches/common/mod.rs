@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use windlass::net::{Address, Memory, Peer};
+use windlass::net::{Address, Memory, MemoryPeer};
 use windlass::{IntoDriver, Reactor};
 
 /// A reactor with one listener, and the other ends of its connections.
 pub(crate) struct Rig {
     pub(crate) memory: Memory,
     pub(crate) reactor: Reactor<Memory>,
-    pub(crate) peers: Vec<Peer>,
+    pub(crate) peers: Vec<MemoryPeer>,
     address: Address,
 }
 
@@ -42,7 +42,7 @@ impl Rig {
     }
 
     /// One more peer, which is accepted.
-    pub(crate) fn connect(&mut self) -> Peer {
+    pub(crate) fn connect(&mut self) -> MemoryPeer {
         let peer = self.memory.connect_peer(&self.address);
         self.turn();
         peer.expect("the listener's backlog is empty")

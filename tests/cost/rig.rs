@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use windlass::net::{Address, Memory, Network, Os, Peer};
+use windlass::net::{Address, Memory, MemoryPeer, Network, Os};
 use windlass::{IntoDriver, Reactor, Token};
 
 use super::counted::{Calls, Counted};
@@ -40,20 +40,24 @@ impl InMemory {
 
 impl Place for InMemory {
     type Network = Memory;
-    type Client = Peer;
+    type Client = MemoryPeer;
 
     fn network(&self) -> Memory {
         self.0.clone()
     }
 
-    fn connect(&self, to: &Address) -> Peer {
+    fn connect(&self, to: &Address) -> MemoryPeer {
         self.0.connect_peer(to).expect("somebody listens")
     }
 }
 
-impl Client for Peer {
+impl Client for MemoryPeer {
     fn send(&mut self, bytes: &[u8]) {
-        assert_eq!(Peer::send(self, bytes), bytes.len(), "the peer has room");
+        assert_eq!(
+            MemoryPeer::send(self, bytes),
+            bytes.len(),
+            "the peer has room"
+        );
     }
 
     fn take(&mut self) -> usize {
