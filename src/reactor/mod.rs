@@ -92,7 +92,7 @@ impl<N: Network> Reactor<N> {
     /// A reactor on the given network.
     pub fn with_config(mut network: N, config: Config) -> Reactor<N> {
         let origin = network.now();
-        let core = Core {
+        let mut core = Core {
             network,
             fx: Effects::new(origin),
             wheel: Wheel::new(),
@@ -108,7 +108,10 @@ impl<N: Network> Reactor<N> {
             catch_panics: config.catch_panics,
             origin,
             tick: 0,
+            unix_origin: Duration::ZERO,
+            unix_due: Duration::ZERO,
         };
+        core.read_clock();
         Reactor {
             entries: Vec::new(),
             core,
