@@ -97,6 +97,24 @@ pub struct MinRate {
     pub per: Duration,
 }
 
+/// How long a protocol waits for its peer in the state that it is in; see `Protocol::patience`.
+///
+/// It takes the place of `Limits::idle_timeout` and `Limits::first_byte_timeout`. `None`: for
+/// ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// How long nothing may pass in either direction.
+    pub idle: Option<Duration>,
+    /// How long an accepted peer may take to send its first byte.
+    pub first_byte: Option<Duration>,
+    /// How long an unfinished frame may take from its first byte to its last.
+    pub frame: Option<Duration>,
+    /// Whether a deadline may be nearer than in the state before, or is gone: it is computed
+    /// after each event then. A protocol that waits for one short request after the other need not
+    /// pay for that.
+    pub is_passing: bool,
+}
+
 /// How much one entry may do in one turn before the others are served. See `Reactor::turn`.
 ///
 /// Reaching a budget loses nothing: the entry runs again in the next turn, after the others.

@@ -17,6 +17,8 @@ pub(crate) struct Load {
     pub(crate) outbox: Outbox,
     /// When the kernel last took some of it (ticks).
     pub(crate) wrote_at: u64,
+    /// When the first byte of an unfinished frame arrived (ticks); `None` between two frames.
+    pub(crate) frame_since: Option<u64>,
     /// The stretch in which `Limits::min_rate` is being measured.
     pub(crate) stretch: Option<Stretch>,
     /// Timers that the protocol has set. At most `Limits::max_timers`.
@@ -64,6 +66,7 @@ impl Reuse for Load {
     fn reset(&mut self) {
         self.inbox.reset();
         self.outbox.reset();
+        self.frame_since = None;
         self.stretch = None;
         self.timers.clear();
         self.waiters.clear();

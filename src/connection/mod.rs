@@ -11,12 +11,13 @@ pub(crate) use load::{Attempt, Load};
 pub(crate) use state::{Event, State, Then};
 
 use std::mem;
+use std::time::Duration;
 
 use load::Stretch;
 
 use crate::buffer::{Inbox, Pool};
 use crate::close::CloseReason;
-use crate::limits::Limits;
+use crate::limits::{Limits, Patience};
 use crate::protocol::{Driven, Driver, Effects, Ending, Intent, Stop};
 use crate::token::Token;
 
@@ -41,6 +42,16 @@ pub(crate) struct Connection<D> {
 enum Role<D> {
     Original(D),
     Switched(Box<dyn Driver>),
+}
+
+impl<D: Driver> Role<D> {
+    #[inline]
+    fn patience(&self) -> Option<&Patience> {
+        match self {
+            Role::Original(driver) => driver.patience(),
+            Role::Switched(driver) => driver.patience(),
+        }
+    }
 }
 
 /// Calls a driver's method on whoever plays. A switched connection pays a virtual call.
@@ -188,7 +199,13 @@ impl<D: Driver> Connection<D> {
     /// Drives `input`; answers how much of it is done with, and why no more is.
     #[inline]
     pub(crate) fn drive(&mut self, input: &[u8], frames: &mut usize, fx: &mut Effects) -> Driven {
-        play!(self.role, drive(input, frames, fx))
+        let driven = play!(self.role, drive(input, frames, fx));
+        if let Some(load) = &mut self.load
+            && driven.consumed > 0
+        {
+            load.frame_since = None;
+        }
+        driven
     }
 
     /// As `drive`, once the peer's FIN has come.
@@ -345,9 +362,11 @@ impl<D: Driver> Connection<D> {
             .set(Flags::UNDRIVEN, len > 0 && stop != Stop::More);
         let Some(load) = &mut self.load else { return };
         if len == 0 || stop != Stop::More {
+            load.frame_since = None;
             load.stretch = None;
             return;
         }
+        load.frame_since.get_or_insert(tick);
         let max = play!(self.role, max_pending()).unwrap_or(limits.max_inbound);
         if len > max {
             self.on(Event::Finish(CloseReason::InboundLimit), tick);
@@ -441,7 +460,11 @@ impl<D: Driver> Connection<D> {
     /// Whether bytes may flow, and nothing is carried that has a deadline of its own.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.load.is_none() && self.state == State::Open
+        let is_passing = self
+            .role
+            .patience()
+            .is_some_and(|patience| patience.is_passing);
+        self.load.is_none() && self.state == State::Open && !is_passing
     }
 
     #[inline]
@@ -457,8 +480,7 @@ impl<D: Driver> Connection<D> {
     /// The earliest tick at which something may have to be done about a peer that does nothing.
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
-        let after =
-            |ticks: u64, duration: std::time::Duration| ticks.saturating_add(ticks_in(duration));
+        let after = |ticks: u64, duration: Duration| ticks.saturating_add(ticks_in(duration));
         match self.state {
             State::Connecting(_) => {
                 let again_at = self
@@ -469,16 +491,18 @@ impl<D: Driver> Connection<D> {
                 Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
             }
             State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let mut earliest = limits.idle_timeout.map(|idle| after(self.since, idle));
+                let (idle, first_byte, frame) = self.patience(limits);
+                let mut earliest = idle.map(|idle| after(self.since, idle));
                 let mut at_most = |tick: u64| {
                     earliest = Some(earliest.map_or(tick, |earliest| earliest.min(tick)));
                 };
-                if let (Some(first), false) =
-                    (limits.first_byte_timeout, self.flags.has(Flags::RECEIVED))
-                {
+                if let (Some(first), false) = (first_byte, self.flags.has(Flags::RECEIVED)) {
                     at_most(after(self.since, first));
                 }
                 if let Some(load) = &self.load {
+                    if let (Some(since), Some(frame)) = (load.frame_since, frame) {
+                        at_most(after(since, frame));
+                    }
                     if !load.outbox.is_empty() {
                         at_most(after(load.wrote_at, limits.stall_timeout));
                     }
@@ -494,46 +518,69 @@ impl<D: Driver> Connection<D> {
         }
     }
 
-    /// What is due by `tick`, if anything.
-    pub(crate) fn on_deadline(&mut self, limits: &Limits, tick: u64) {
-        if self.deadline(limits).is_none_or(|deadline| deadline > tick) {
-            return;
+    /// How long the peer is waited for: to do anything, to send its first byte, to finish a frame.
+    #[inline]
+    fn patience(&self, limits: &Limits) -> (Option<Duration>, Option<Duration>, Option<Duration>) {
+        match self.role.patience() {
+            Some(patience) => (patience.idle, patience.first_byte, patience.frame),
+            None => (limits.idle_timeout, limits.first_byte_timeout, None),
         }
-        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
-        let event = match self.state {
-            State::Connecting(_) => Event::Fail(CloseReason::ConnectTimeout),
-            State::Draining { .. } => Event::Fail(CloseReason::DrainTimeout),
-            State::Lingering(_) => Event::LingerOver,
-            State::Closed(_) => return,
+    }
+
+    /// What a deadline that is past by `tick` makes of the connection, if one is.
+    pub(crate) fn overdue(&mut self, limits: &Limits, tick: u64) -> Option<Event> {
+        if self.deadline(limits)? > tick {
+            return None;
+        }
+        match self.state {
+            State::Connecting(_) => Some(Event::Fail(CloseReason::ConnectTimeout)),
+            State::Draining { .. } => Some(Event::Fail(CloseReason::DrainTimeout)),
+            State::Lingering(_) => Some(Event::LingerOver),
+            State::Closed(_) => None,
             State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let load = self.load.as_mut();
-                let stalled = load.as_ref().is_some_and(|load| {
-                    !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout)
-                });
-                let is_idle = limits
-                    .idle_timeout
-                    .is_some_and(|idle| is_past(self.since, idle));
-                if stalled {
-                    Event::Fail(CloseReason::Stalled)
-                } else if is_idle {
-                    Event::Finish(CloseReason::IdleTimeout)
-                } else if let (Some(rate), Some(stretch)) =
-                    (limits.min_rate, load.and_then(|load| load.stretch.as_mut()))
-                    && is_past(stretch.since, rate.per)
-                {
-                    if stretch.bytes >= rate.bytes {
-                        *stretch = Stretch {
-                            since: tick,
-                            bytes: 0,
-                        };
-                        return;
-                    }
-                    Event::Finish(CloseReason::TooSlow)
-                } else {
-                    Event::Finish(CloseReason::FirstByteTimeout)
-                }
+                self.overdue_while_open(limits, tick)
             }
-        };
+        }
+    }
+
+    fn overdue_while_open(&mut self, limits: &Limits, tick: u64) -> Option<Event> {
+        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
+        let (idle, _, frame) = self.patience(limits);
+        if let Some(load) = &self.load {
+            if !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout) {
+                return Some(Event::Fail(CloseReason::Stalled));
+            }
+            if let (Some(since), Some(frame)) = (load.frame_since, frame)
+                && is_past(since, frame)
+            {
+                return Some(Event::Finish(CloseReason::TooSlow));
+            }
+        }
+        if idle.is_some_and(|idle| is_past(self.since, idle)) {
+            return Some(Event::Finish(CloseReason::IdleTimeout));
+        }
+        let stretch = self.load.as_mut().and_then(|load| load.stretch.as_mut());
+        if let (Some(rate), Some(stretch)) = (limits.min_rate, stretch)
+            && is_past(stretch.since, rate.per)
+        {
+            if stretch.bytes < rate.bytes {
+                return Some(Event::Finish(CloseReason::TooSlow));
+            }
+            *stretch = Stretch {
+                since: tick,
+                bytes: 0,
+            };
+            return None;
+        }
+        Some(Event::Finish(CloseReason::FirstByteTimeout))
+    }
+
+    /// A deadline is past. Before the connection finishes, its protocol has a last word.
+    pub(crate) fn on_overdue(&mut self, event: Event, fx: &mut Effects, tick: u64) {
+        if let Event::Finish(reason) = event {
+            play!(self.role, on_timeout(reason, fx));
+            self.apply(fx, tick);
+        }
         self.on(event, tick);
     }
 }
@@ -578,7 +625,7 @@ impl Flags {
 
 /// A duration in ticks (milliseconds), rounded up: nothing is ever early.
 #[inline]
-pub(crate) fn ticks_in(duration: std::time::Duration) -> u64 {
+pub(crate) fn ticks_in(duration: Duration) -> u64 {
     let whole = duration.as_millis() as u64;
     whole + u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000))
 }

@@ -23,6 +23,7 @@ pub use effects::{Intents, Sent, TimerId};
 
 use crate::close::CloseReason;
 use crate::framing::Decoder;
+use crate::limits::Patience;
 
 /// A message from elsewhere in the program; see `Remote::post` and [`Intents::mail_to`].
 /// The receiver downcasts it to the type it expects.
@@ -92,6 +93,18 @@ pub trait Protocol {
     /// A timer set with [`Intents::set_timer`] or [`Intents::set_interval`] is due.
     fn on_timer(&mut self, timer: TimerId, cx: &mut Context<'_, Self::Encoder>) {
         let _ = (timer, cx);
+    }
+
+    /// How long the peer is waited for in the present state; asked for after events. `None`: as
+    /// the limits of the service say.
+    fn patience(&self) -> Option<&Patience> {
+        None
+    }
+
+    /// The peer has done nothing for too long, or has been too slow, and `reason` says in which
+    /// way. What is sent here still reaches the peer; then the connection finishes.
+    fn on_timeout(&mut self, reason: CloseReason, cx: &mut Context<'_, Self::Encoder>) {
+        let _ = (reason, cx);
     }
 
     /// A message for this connection has arrived from elsewhere in the program.

@@ -366,8 +366,11 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         if matches!(self.conn.state(), State::Connecting(_)) {
             return self.on_connect_deadline(token, core);
         }
-        self.conn.on_deadline(&self.service.limits, core.tick);
+        let overdue = self.conn.overdue(&self.service.limits, core.tick);
         self.conn.begin(token, &self.service.limits, &mut core.fx);
+        if let Some(event) = overdue {
+            self.conn.on_overdue(event, &mut core.fx, core.tick);
+        }
         let is_runnable = self.run(core);
         self.end(token, core, is_runnable)
     }
