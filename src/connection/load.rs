@@ -27,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) waiters: Vec<Token>,
     /// Messages of others that were skipped because we were over our high water.
     pub(crate) missed: u32,
+    /// Bytes thrown away since the connection is ending.
+    pub(crate) discarded: usize,
     /// How to try again, while we are connecting.
     pub(crate) attempt: Option<Box<Attempt>>,
 }
@@ -58,6 +60,7 @@ impl Load {
             && self.timers.is_empty()
             && self.waiters.is_empty()
             && self.missed == 0
+            && self.discarded == 0
             && self.attempt.is_none()
     }
 }
@@ -71,6 +74,7 @@ impl Reuse for Load {
         self.timers.clear();
         self.waiters.clear();
         self.missed = 0;
+        self.discarded = 0;
         self.attempt = None;
     }
 

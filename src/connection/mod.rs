@@ -32,8 +32,6 @@ pub(crate) struct Connection<D> {
     /// (ticks).
     since: u64,
     state: State,
-    /// Bytes thrown away since the connection is ending.
-    discarded: u32,
     flags: Flags,
 }
 
@@ -98,7 +96,6 @@ impl<D: Driver> Connection<D> {
             load: None,
             since: tick,
             state,
-            discarded: 0,
             flags: Flags::default(),
         }
     }
@@ -397,11 +394,16 @@ impl<D: Driver> Connection<D> {
     }
 
     /// `len` bytes were read and are thrown away.
-    pub(crate) fn on_discarded(&mut self, len: usize, limits: &Limits, tick: u64) {
-        self.discarded = self
-            .discarded
-            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
-        if self.discarded as usize > limits.max_linger {
+    pub(crate) fn on_discarded(
+        &mut self,
+        len: usize,
+        limits: &Limits,
+        loads: &mut Pool<Load>,
+        tick: u64,
+    ) {
+        let load = self.load.get_or_insert_with(|| loads.take());
+        load.discarded += len;
+        if load.discarded > limits.max_linger {
             match self.state {
                 State::Lingering(_) => self.on(Event::LingerOver, tick),
                 _ => self.on(Event::Fail(CloseReason::DrainTimeout), tick),

@@ -202,7 +202,7 @@ where
     }
 
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.armed = None;
+        core.forget_fired(&mut self.armed);
         self.accept_some(token, core);
         Outcome::Alive
     }

@@ -95,6 +95,13 @@ impl<N: Network> Core<N> {
         *armed = Some(self.wheel.insert(tick, Due::Entry(token)));
     }
 
+    /// A deadline of the entry has come: forgets it, unless another one was armed since.
+    pub(super) fn forget_fired(&self, armed: &mut Option<TimerKey>) {
+        if armed.is_some_and(|key| self.wheel.deadline(key).is_none()) {
+            *armed = None;
+        }
+    }
+
     /// Forgets the deadline of an entry that is ending.
     pub(super) fn disarm(&mut self, armed: &mut Option<TimerKey>) {
         if let Some(key) = armed.take() {

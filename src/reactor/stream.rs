@@ -107,7 +107,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 *bytes = bytes.saturating_sub(len);
                 add(&self.service.counters.bytes_in, len as u64);
                 if need == Need::Discard {
-                    self.conn.on_discarded(len, &self.service.limits, tick);
+                    self.conn
+                        .on_discarded(len, &self.service.limits, &mut core.loads, tick);
                     return;
                 }
                 self.conn.on_read(tick);
@@ -362,7 +363,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.armed = None;
+        core.forget_fired(&mut self.armed);
         if matches!(self.conn.state(), State::Connecting(_)) {
             return self.on_connect_deadline(token, core);
         }
@@ -519,3 +520,16 @@ fn latched(readiness: Readiness) -> Readiness {
 
 /// The bits that `WouldBlock` on a read refutes.
 const READ_BITS: Readiness = Readiness::READABLE.or(Readiness::READ_CLOSED);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::Raw;
+    use crate::net::Os;
+    use crate::protocol::{Echo, Stack};
+
+    #[test]
+    fn an_idle_connection_costs_seventy_two_bytes_beside_its_slot_and_its_deadline() {
+        assert!(size_of::<StreamEntry<Os, Stack<Echo<Raw>>>>() <= 72);
+    }
+}

@@ -153,6 +153,10 @@ impl<N: Network> Reactor<N> {
         let Some(Some(timer)) = self.core.user_timers.get_mut(index) else {
             return;
         };
+        if self.core.wheel.deadline(timer.key).is_some() {
+            // … and another one was set under its index, which is not due.
+            return;
+        }
         let (owner, id) = (timer.owner, timer.id);
         if let Some(every) = timer.every {
             // After a stall the missed firings are skipped, not made up for in a burst.
