@@ -4,6 +4,7 @@
 //! Knows neither sockets nor the poller. It is told what was read and written and what time it
 //! is (in ticks), and says what it needs next.
 
+mod deadline;
 mod load;
 mod state;
 
@@ -11,7 +12,6 @@ pub(crate) use load::{Attempt, Load};
 pub(crate) use state::{Event, State, Then};
 
 use std::mem;
-use std::time::Duration;
 
 use load::Stretch;
 
@@ -213,6 +213,15 @@ impl<D: Driver> Connection<D> {
         fx: &mut Effects,
     ) -> Driven {
         play!(self.role, drive_eof(input, frames, fx))
+    }
+
+    /// A deadline is past. Before the connection finishes, its protocol has a last word.
+    pub(crate) fn on_overdue(&mut self, event: Event, fx: &mut Effects, tick: u64) {
+        if let Event::Finish(reason) = event {
+            play!(self.role, on_timeout(reason, fx));
+            self.apply(fx, tick);
+        }
+        self.on(event, tick);
     }
 
     /// Delivers the end of the input, behind `partial_len` bytes of an unfinished frame.
@@ -478,113 +487,6 @@ impl<D: Driver> Connection<D> {
     pub(crate) fn flags(&mut self) -> &mut Flags {
         &mut self.flags
     }
-
-    /// The earliest tick at which something may have to be done about a peer that does nothing.
-    #[inline]
-    pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
-        let after = |ticks: u64, duration: Duration| ticks.saturating_add(ticks_in(duration));
-        match self.state {
-            State::Connecting(_) => {
-                let again_at = self
-                    .load
-                    .as_ref()
-                    .and_then(|l| l.attempt.as_ref())
-                    .and_then(|a| a.again_at);
-                Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
-            }
-            State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let (idle, first_byte, frame) = self.patience(limits);
-                let mut earliest = idle.map(|idle| after(self.since, idle));
-                let mut at_most = |tick: u64| {
-                    earliest = Some(earliest.map_or(tick, |earliest| earliest.min(tick)));
-                };
-                if let (Some(first), false) = (first_byte, self.flags.has(Flags::RECEIVED)) {
-                    at_most(after(self.since, first));
-                }
-                if let Some(load) = &self.load {
-                    if let (Some(since), Some(frame)) = (load.frame_since, frame) {
-                        at_most(after(since, frame));
-                    }
-                    if !load.outbox.is_empty() {
-                        at_most(after(load.wrote_at, limits.stall_timeout));
-                    }
-                    if let (Some(stretch), Some(rate)) = (load.stretch, limits.min_rate) {
-                        at_most(after(stretch.since, rate.per));
-                    }
-                }
-                earliest
-            }
-            State::Draining { .. } => Some(after(self.since, limits.drain_timeout)),
-            State::Lingering(_) => Some(after(self.since, limits.linger_timeout)),
-            State::Closed(_) => None,
-        }
-    }
-
-    /// How long the peer is waited for: to do anything, to send its first byte, to finish a frame.
-    #[inline]
-    fn patience(&self, limits: &Limits) -> (Option<Duration>, Option<Duration>, Option<Duration>) {
-        match self.role.patience() {
-            Some(patience) => (patience.idle, patience.first_byte, patience.frame),
-            None => (limits.idle_timeout, limits.first_byte_timeout, None),
-        }
-    }
-
-    /// What a deadline that is past by `tick` makes of the connection, if one is.
-    pub(crate) fn overdue(&mut self, limits: &Limits, tick: u64) -> Option<Event> {
-        if self.deadline(limits)? > tick {
-            return None;
-        }
-        match self.state {
-            State::Connecting(_) => Some(Event::Fail(CloseReason::ConnectTimeout)),
-            State::Draining { .. } => Some(Event::Fail(CloseReason::DrainTimeout)),
-            State::Lingering(_) => Some(Event::LingerOver),
-            State::Closed(_) => None,
-            State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                self.overdue_while_open(limits, tick)
-            }
-        }
-    }
-
-    fn overdue_while_open(&mut self, limits: &Limits, tick: u64) -> Option<Event> {
-        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
-        let (idle, _, frame) = self.patience(limits);
-        if let Some(load) = &self.load {
-            if !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout) {
-                return Some(Event::Fail(CloseReason::Stalled));
-            }
-            if let (Some(since), Some(frame)) = (load.frame_since, frame)
-                && is_past(since, frame)
-            {
-                return Some(Event::Finish(CloseReason::TooSlow));
-            }
-        }
-        if idle.is_some_and(|idle| is_past(self.since, idle)) {
-            return Some(Event::Finish(CloseReason::IdleTimeout));
-        }
-        let stretch = self.load.as_mut().and_then(|load| load.stretch.as_mut());
-        if let (Some(rate), Some(stretch)) = (limits.min_rate, stretch)
-            && is_past(stretch.since, rate.per)
-        {
-            if stretch.bytes < rate.bytes {
-                return Some(Event::Finish(CloseReason::TooSlow));
-            }
-            *stretch = Stretch {
-                since: tick,
-                bytes: 0,
-            };
-            return None;
-        }
-        Some(Event::Finish(CloseReason::FirstByteTimeout))
-    }
-
-    /// A deadline is past. Before the connection finishes, its protocol has a last word.
-    pub(crate) fn on_overdue(&mut self, event: Event, fx: &mut Effects, tick: u64) {
-        if let Event::Finish(reason) = event {
-            play!(self.role, on_timeout(reason, fx));
-            self.apply(fx, tick);
-        }
-        self.on(event, tick);
-    }
 }
 
 /// Small facts about a connection.
@@ -623,13 +525,6 @@ impl Flags {
     pub(crate) fn set(&mut self, flag: u8, on: bool) {
         self.0 = if on { self.0 | flag } else { self.0 & !flag };
     }
-}
-
-/// A duration in ticks (milliseconds), rounded up: nothing is ever early.
-#[inline]
-pub(crate) fn ticks_in(duration: Duration) -> u64 {
-    let whole = duration.as_millis() as u64;
-    whole + u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000))
 }
 
 /// Protocols that may take over from one another within one event.
