@@ -38,6 +38,8 @@ mod buffer;
 mod close;
 mod connection;
 pub mod framing;
+#[cfg(feature = "http")]
+pub mod http;
 mod limits;
 pub mod net;
 pub mod protocol;
