@@ -433,8 +433,20 @@ fn write<N: Network>(
 ) -> io::Result<usize> {
     let (front, is_all) = fx.out.front(input);
     if is_all {
-        return network.write(stream, front);
+        network.write(stream, front)
+    } else {
+        write_vectored(network, stream, fx, input)
     }
+}
+
+/// Apart, so that the room for so many slices is not made for a write of one.
+#[inline(never)]
+fn write_vectored<N: Network>(
+    network: &mut N,
+    stream: &mut N::Stream,
+    fx: &Effects,
+    input: &[u8],
+) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = fx.out.gather(input, &mut slices);
     network.write_vectored(stream, &slices[..count])

@@ -307,7 +307,8 @@ impl<N: Network> Reactor<N> {
         if self.dead.is_empty() {
             return;
         }
-        for (token, entry) in mem::take(&mut self.dead) {
+        let mut dead = mem::take(&mut self.dead);
+        for (token, entry) in dead.drain(..) {
             let listener = entry.service().listener;
             let has_room_again = entry.service().has_room_again();
             entry.release(&mut self.core);
@@ -319,6 +320,10 @@ impl<N: Network> Reactor<N> {
             if has_room_again {
                 self.wake_listener(listener);
             }
+        }
+        if self.dead.is_empty() {
+            // Its memory serves again.
+            self.dead = dead;
         }
         for listener in mem::take(&mut self.core.starved) {
             self.wake_listener(listener);

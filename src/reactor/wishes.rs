@@ -26,8 +26,13 @@ impl<N: Network> Reactor<N> {
             if self.core.fx.intents.list.is_empty() && self.core.adopted.is_empty() {
                 return;
             }
-            for (token, entry) in mem::take(&mut self.core.adopted) {
+            let mut adopted = mem::take(&mut self.core.adopted);
+            for (token, entry) in adopted.drain(..) {
                 self.attach(token, entry);
+            }
+            if self.core.adopted.is_empty() {
+                // Its memory serves again.
+                self.core.adopted = adopted;
             }
             let mut list = mem::take(&mut self.intents);
             mem::swap(&mut list, &mut self.core.fx.intents.list);
