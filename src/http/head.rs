@@ -300,10 +300,11 @@ impl<'a> Summary<'a> {
             // By length first: most fields concern us in no way.
             let name = header.name;
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host")
-                    && summary.host.replace(header.value).is_some() =>
-                {
-                    return Err(RequestError::Host);
+                4 if name.eq_ignore_ascii_case("host") => {
+                    let earlier = summary.host.replace(header.value);
+                    if earlier.is_some() {
+                        return Err(RequestError::Host);
+                    }
                 }
                 6 if name.eq_ignore_ascii_case("expect") => summary.on_expect(header.value),
                 10 if name.eq_ignore_ascii_case("connection") => {
