@@ -138,6 +138,7 @@ impl<N: Network> Reactor<N> {
         P: IntoDriver + 'static,
     {
         let listen: Listen = on.try_into()?;
+        self.core.read_clock();
         let token = self.core.fx.intents.tokens.reserve();
         let listener = match self.core.network.listen(token, &listen) {
             Ok(listener) => listener,
@@ -175,6 +176,7 @@ impl<N: Network> Reactor<N> {
         P: IntoDriver,
     {
         let connect = to.try_into()?;
+        self.core.read_clock();
         let token = self.core.fx.intents.tokens.reserve();
         self.open(token, connect, protocol.into_driver());
         self.apply();
@@ -209,6 +211,7 @@ impl<N: Network> Reactor<N> {
     /// Shuts down: listeners close, what has arrived is served, connections finish, and what is
     /// left after `grace` is reset. [`Reactor::run`] then returns.
     pub fn shutdown(&mut self, grace: Duration) {
+        self.core.read_clock();
         self.begin_shutdown(grace);
         self.apply();
     }
@@ -368,7 +371,10 @@ impl<N: Network> Reactor<N> {
             .ok_or(Gone)
     }
 
+    /// Asks something of an entry, from outside of a turn. The last turn may be long ago, and what
+    /// begins now is not to be timed from then.
     fn command(&mut self, token: Token, command: Command) -> Result<(), Gone> {
+        self.core.read_clock();
         let was_there = self.call(token, |entry, core| entry.on_command(token, command, core));
         self.apply();
         if was_there { Ok(()) } else { Err(Gone) }
