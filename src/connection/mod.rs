@@ -409,8 +409,9 @@ impl<D: Driver> Connection<D> {
             load.wrote_at = tick;
         }
         // Draining has one deadline for all of it, and a greeting does not excuse a peer that
-        // sends nothing.
-        if self.flags.has(Flags::RECEIVED) && self.state.delivers() {
+        // sends nothing. A peer that has ended its half and takes what we send is not idle.
+        let is_used = self.state.delivers() || self.state == State::ReadClosed;
+        if self.flags.has(Flags::RECEIVED) && is_used {
             self.since = tick;
         }
     }
