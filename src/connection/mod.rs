@@ -449,6 +449,11 @@ impl<D: Driver> Connection<D> {
         &mut self.flags
     }
 
+    /// Whether a fact holds.
+    pub(crate) fn has_flag(&self, flag: u8) -> bool {
+        self.flags.has(flag)
+    }
+
     /// The earliest tick at which something may have to be done about a peer that does nothing.
     #[inline]
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
