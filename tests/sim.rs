@@ -14,8 +14,14 @@ mod echo;
 mod forward;
 #[path = "sim/lines.rs"]
 mod lines;
+#[path = "sim/outages.rs"]
+mod outages;
+#[path = "sim/slow.rs"]
+mod slow;
 #[path = "sim/switch.rs"]
 mod switch;
+#[path = "sim/timers.rs"]
+mod timers;
 
 /// Seeds of each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 150;

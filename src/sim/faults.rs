@@ -44,7 +44,7 @@ pub struct Faults {
     pub reset: f64,
     /// When, after it was made.
     pub reset_after: RangeInclusive<Duration>,
-    /// With a write, the path to the peer is blocked for a time, as if the peer had stopped to read.
+    /// With a write, the path to the peer is blocked for a time, as if the peer did not read.
     pub deaf: f64,
     /// For how long.
     pub deaf_for: RangeInclusive<Duration>,

@@ -98,7 +98,8 @@ impl Fabric {
             let deadline = match end.stage {
                 Stage::Connecting if is_past(end.begun_at, limits.connect_timeout) => "connect",
                 Stage::Up if end.wrote == Wrote::Nothing => {
-                    let limit = limits.stall_timeout.max(limits.drain_timeout);
+                    // It may have begun to drain just before it would have been given up.
+                    let limit = limits.stall_timeout + limits.drain_timeout;
                     if !is_past(end.blocked_since, limit) {
                         continue;
                     }
