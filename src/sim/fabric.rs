@@ -113,16 +113,12 @@ impl Wake for Flag {
 }
 
 impl Fabric {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an Instant can be made in no other way; only differences to it are ever seen"
-    )]
     pub(super) fn new(seed: u64, faults: Faults) -> Fabric {
         let mut random = Random::new(seed);
         let short_read_drains = random.chance(0.5);
         Fabric {
             now: Duration::ZERO,
-            origin: Instant::now(),
+            origin: origin(),
             random,
             short_read_drains: faults.short_read_drains.unwrap_or(short_read_drains),
             faults,
@@ -299,4 +295,13 @@ impl Fabric {
             digest,
         });
     }
+}
+
+/// An instant to count virtual time from.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an Instant can be made in no other way; only differences to it are ever seen"
+)]
+pub(super) fn origin() -> Instant {
+    Instant::now()
 }
