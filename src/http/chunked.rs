@@ -343,7 +343,7 @@ mod tests {
             ";a=\"\u{7}\"",
             ";a\rb",
         ] {
-            check(&format!("1{extension}\r\na\r\n0\r\n\r\n"), refused.clone());
+            check(&format!("1{extension}\r\na\r\n0\r\n\r\n"), refused);
         }
         check(&format!("1;{}", "a".repeat(600)), refused);
     }
