@@ -24,14 +24,15 @@ use serde_json::{Value, json};
 use windlass::http::{
     Fields, Flow, Limits, Method, Pulled, Receiver, Request, Response, Router, Server,
 };
+use windlass::net::Address;
 use windlass::{Error, Intents, Reactor};
 
 /// Serves HTTP.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME.
+    /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME; port 0 is any free one.
     #[arg(default_value = "127.0.0.1:8080")]
-    address: String,
+    address: Address,
     /// Seconds that a head may take, and that a body may stall.
     #[arg(long, value_name = "SECS", default_value_t = 10, value_parser = seconds())]
     header_timeout: u64,
@@ -58,8 +59,8 @@ fn serve(args: &Args) -> Result<(), Error> {
     let server = Server::with_limits(router, limits);
 
     let mut reactor = Reactor::new()?;
-    let listener = reactor.listen(args.address.as_str(), move |_| server.clone())?;
-    common::drain_on_signals(&mut reactor, Duration::from_secs(10))?;
+    let listener = reactor.listen(args.address.clone(), move |_| server.clone())?;
+    common::drain_on_signals(&mut reactor)?;
     common::announce(&reactor, "http", listener)?;
     reactor.run()
 }

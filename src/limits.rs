@@ -21,6 +21,7 @@ use std::time::Duration;
 /// | `min_rate` | off | finished: `TooSlow` |
 /// | `drain_timeout` | 60 s | reset: `DrainTimeout` |
 /// | `linger_timeout` | 30 s | closed |
+/// | `shutdown_linger` | 1 s | closed |
 /// | `max_linger` | 64 MiB | closed |
 /// | `max_timers` | 16 | `set_timer` answers `None` |
 ///
@@ -58,6 +59,8 @@ pub struct Limits {
     /// How long, after our FIN, the peer's input is still read and thrown away, so that closing
     /// does not destroy our last reply.
     pub linger_timeout: Duration,
+    /// The same while the reactor shuts down, so that peers which never close do not hold it up.
+    pub shutdown_linger: Duration,
     /// Bytes that are thrown away once the connection is ending, before we close all the same.
     pub max_linger: usize,
     /// Timers that one protocol may have pending.
@@ -78,6 +81,7 @@ impl Default for Limits {
             min_rate: None,
             drain_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(30),
+            shutdown_linger: Duration::from_secs(1),
             max_linger: 64 * 1024 * 1024,
             max_timers: 16,
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use windlass::http::{Fields, Flow, Limits, Pulled, Receiver, Request, Response, Router, Server};
-use windlass::net::{self, Memory};
+use windlass::net::{Memory, MemoryPeer};
 use windlass::{Intents, Reactor};
 
 #[path = "http_conformance/answers.rs"]
@@ -36,7 +36,7 @@ impl World {
         World { memory, reactor }
     }
 
-    fn connect(&mut self) -> net::Peer {
+    fn connect(&mut self) -> MemoryPeer {
         let peer = self.memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
         self.turn();
         peer

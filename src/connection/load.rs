@@ -25,6 +25,9 @@ pub(crate) struct Load {
     pub(crate) timers: Vec<TimerId>,
     /// Connections that are held until we have room again. At most as many as forward to us.
     pub(crate) waiters: Vec<Token>,
+    /// Connections that we forward to and that have no room. Invariant: we are among the waiters
+    /// of each.
+    pub(crate) holders: u32,
     /// Messages of others that were skipped because we were over our high water.
     pub(crate) missed: u32,
     /// Bytes thrown away since the connection is ending.
@@ -59,6 +62,7 @@ impl Load {
             && self.outbox.is_empty()
             && self.timers.is_empty()
             && self.waiters.is_empty()
+            && self.holders == 0
             && self.missed == 0
             && self.discarded == 0
             && self.attempt.is_none()
@@ -73,6 +77,7 @@ impl Reuse for Load {
         self.stretch = None;
         self.timers.clear();
         self.waiters.clear();
+        self.holders = 0;
         self.missed = 0;
         self.discarded = 0;
         self.attempt = None;

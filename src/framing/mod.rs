@@ -181,6 +181,24 @@ pub trait Encoder<Item> {
     /// # Errors
     /// The framing cannot represent `item`: the caller's mistake. Nothing was appended.
     fn encode(&mut self, item: Item, out: &mut Outbox) -> Result<(), EncodeError>;
+
+    /// As [`Encoder::encode`], into bytes of their own: encoded once, they can be sent to many
+    /// with `Intents::send_to`, even from `on_close`, where there is no encoder at hand.
+    ///
+    /// ```
+    /// use windlass::framing::{Encoder, Lines};
+    ///
+    /// assert_eq!(Lines::new().encoded("hello")?, "hello\n");
+    /// # Ok::<(), windlass::framing::EncodeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The framing cannot represent `item`.
+    fn encoded(&mut self, item: Item) -> Result<Bytes, EncodeError> {
+        let mut out = Outbox::new();
+        self.encode(item, &mut out)?;
+        Ok(out.to_vec().into())
+    }
 }
 
 /// A message that the framing cannot represent. The caller is to blame, not the peer.

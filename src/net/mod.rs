@@ -34,7 +34,7 @@ pub use memory::{Memory, MemoryListener, MemoryStream};
 pub use mio::{Interest, event::Source as EventSource};
 pub use options::{Keepalive, StreamOptions};
 pub use os::Os;
-pub use peer::{Peer, PeerListener};
+pub use peer::{MemoryPeer, MemoryPeerListener};
 pub use source::FdSource;
 pub use stream::OsStream;
 

@@ -107,7 +107,8 @@ pub trait Protocol {
         let _ = (reason, cx);
     }
 
-    /// A message for this connection has arrived from elsewhere in the program.
+    /// A message for this connection has arrived from elsewhere in the program. While the
+    /// connection is still being made, that may be before [`Protocol::on_open`].
     fn on_mail(&mut self, mail: Mail, cx: &mut Context<'_, Self::Encoder>) {
         let _ = mail;
         log::warn!("{}: the protocol takes no mail", cx.token());

@@ -50,7 +50,8 @@ pub(super) struct Core<N: Network> {
 }
 
 impl<N: Network> Core<N> {
-    /// Reads the clock: once per turn.
+    /// Reads the clock: once per turn, and whenever the reactor is called between two turns,
+    /// which may be any time after the last one.
     pub(super) fn read_clock(&mut self) {
         let now = self.network.now();
         self.fx.intents.now = now;
@@ -221,6 +222,11 @@ pub(super) trait Entry<N: Network> {
 
     /// A callback of it panicked; it is not called again but for `release`.
     fn on_panic(&mut self, token: Token, core: &mut Core<N>);
+
+    /// Whether mail for it is worth delivering.
+    fn takes_mail(&self) -> bool {
+        true
+    }
 
     /// A connection that it accepted has ended.
     fn on_peer_closed(&mut self, token: Token) {

@@ -4,6 +4,7 @@
 //! door; `turn.rs` is the loop.
 
 mod acceptor;
+mod commands;
 mod config;
 mod connecting;
 mod core;
@@ -17,6 +18,7 @@ mod stats;
 mod stream;
 mod timers;
 mod turn;
+mod wishes;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -424,7 +426,10 @@ impl<N: Network> Drop for Reactor<N> {
     /// Resets what is still open, and tells its protocols.
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            // What the last callbacks ask for is answered: nothing more is opened.
+            self.core.is_shutting_down = true;
             self.abort_all(CloseReason::Shutdown);
+            self.apply();
             self.release_dead();
         }
     }

@@ -1,7 +1,7 @@
-//! Deadlines of a connection: what its peer has to have done by when, and what follows if not.
+//! When something has to be done about a peer that does nothing, and what.
 //!
-//! Computed from what happened last, so that nothing has to be moved with every packet. Knows time
-//! as ticks, and no timer.
+//! A connection has one deadline, the earliest of those that its state and its load give it. Knows
+//! no clock and no timers: a tick is a number.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::load::Stretch;
 use super::{Connection, Event, Flags, State};
 use crate::close::CloseReason;
 use crate::limits::Limits;
-use crate::protocol::Driver;
+use crate::protocol::{Driver, Effects, Ending};
 
 impl<D: Driver> Connection<D> {
     /// The earliest tick at which something may have to be done about a peer that does nothing.
     #[inline]
-    pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
+    pub(crate) fn deadline(&self, limits: &Limits, is_shutting_down: bool) -> Option<u64> {
         let after = |ticks: u64, duration: Duration| ticks.saturating_add(ticks_in(duration));
         match self.state {
             State::Connecting(_) => {
@@ -48,6 +48,10 @@ impl<D: Driver> Connection<D> {
                 earliest
             }
             State::Draining { .. } => Some(after(self.since, limits.drain_timeout)),
+            State::Lingering(_) if is_shutting_down => Some(after(
+                self.since,
+                limits.linger_timeout.min(limits.shutdown_linger),
+            )),
             State::Lingering(_) => Some(after(self.since, limits.linger_timeout)),
             State::Closed(_) => None,
         }
@@ -63,8 +67,13 @@ impl<D: Driver> Connection<D> {
     }
 
     /// What a deadline that is past by `tick` makes of the connection, if one is.
-    pub(crate) fn overdue(&mut self, limits: &Limits, tick: u64) -> Option<Event> {
-        if self.deadline(limits)? > tick {
+    pub(crate) fn overdue(
+        &mut self,
+        limits: &Limits,
+        is_shutting_down: bool,
+        tick: u64,
+    ) -> Option<Event> {
+        if self.deadline(limits, is_shutting_down)? > tick {
             return None;
         }
         match self.state {
@@ -98,7 +107,9 @@ impl<D: Driver> Connection<D> {
         if let (Some(rate), Some(stretch)) = (limits.min_rate, stretch)
             && is_past(stretch.since, rate.per)
         {
-            if stretch.bytes < rate.bytes {
+            // It is not the peer's fault if it was us who did not read.
+            let is_held = Flags::OVER | Flags::PAUSED | Flags::HELD;
+            if stretch.bytes < rate.bytes && !self.flags.has_any(is_held) {
                 return Some(Event::Finish(CloseReason::TooSlow));
             }
             *stretch = Stretch {
@@ -109,11 +120,23 @@ impl<D: Driver> Connection<D> {
         }
         Some(Event::Finish(CloseReason::FirstByteTimeout))
     }
+
+    /// A deadline is past. Before the connection finishes, its protocol has a last word.
+    pub(crate) fn on_overdue(&mut self, event: Event, fx: &mut Effects, tick: u64) {
+        if let Event::Finish(reason) = event {
+            self.on_timeout(reason, fx);
+            if let Some(Ending::Finish(_)) = fx.control.ending {
+                fx.control.ending = Some(Ending::Finish(reason));
+            }
+            self.apply(fx, tick);
+        }
+        self.on(event, tick);
+    }
 }
 
 /// A duration in ticks (milliseconds), rounded up: nothing is ever early.
 #[inline]
-fn ticks_in(duration: Duration) -> u64 {
+pub(crate) fn ticks_in(duration: Duration) -> u64 {
     let whole = duration.as_millis() as u64;
     whole + u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000))
 }
