@@ -98,6 +98,12 @@ impl<'a> Head<'a> {
             Ok(httparse::Status::Complete(len)) => len,
             Ok(httparse::Status::Partial) if window.len() < limits.max_head_len => return Ok(None),
             Ok(httparse::Status::Partial) => return Err(too_long(window, limits)),
+            // Whether it is a version that is refused shows when the line is complete.
+            Err(httparse::Error::Version)
+                if window.len() < limits.max_head_len && memchr(b'\n', window).is_none() =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(refused(error, window, max_fields)),
         };
         let bytes = &window[..len];
@@ -300,21 +306,13 @@ impl<'a> Summary<'a> {
             // By length first: most fields concern us in no way.
             let name = header.name;
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => {
-                    let earlier = summary.host.replace(header.value);
-                    if earlier.is_some() {
-                        return Err(RequestError::Host);
-                    }
-                }
+                4 if name.eq_ignore_ascii_case("host") => summary.on_host(header.value)?,
                 6 if name.eq_ignore_ascii_case("expect") => summary.on_expect(header.value),
                 10 if name.eq_ignore_ascii_case("connection") => {
                     summary.on_connection(header.value);
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
-                    let length = content_length(header.value)?;
-                    if summary.content_length.replace(length).is_some() {
-                        return Err(RequestError::ContentLength);
-                    }
+                    summary.on_content_length(header.value)?;
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     summary.on_transfer_encoding(header.value);
@@ -323,6 +321,20 @@ impl<'a> Summary<'a> {
             }
         }
         Ok(summary)
+    }
+
+    fn on_host(&mut self, value: &'a [u8]) -> Result<(), RequestError> {
+        match self.host.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(RequestError::Host),
+        }
+    }
+
+    fn on_content_length(&mut self, value: &[u8]) -> Result<(), RequestError> {
+        match self.content_length.replace(content_length(value)?) {
+            None => Ok(()),
+            Some(_) => Err(RequestError::ContentLength),
+        }
     }
 
     fn on_expect(&mut self, value: &[u8]) {
@@ -492,9 +504,11 @@ fn refused(error: httparse::Error, window: &[u8], max_fields: usize) -> RequestE
 /// 9112, section 2.3: `HTTP/` digit `.` digit, in capitals).
 fn version_refused(window: &[u8]) -> RequestError {
     let line_end = memchr(b'\n', window).unwrap_or(window.len());
-    let line = window[..line_end].trim_ascii_end();
-    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    match version {
+    let line = &window[..line_end];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // What stands behind the second space, further spaces included.
+    let version = line.splitn(3, |&byte| byte == b' ').nth(2);
+    match version.unwrap_or_default() {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
