@@ -249,7 +249,7 @@ impl Method {
     ];
 
     #[inline]
-    fn of(name: &str) -> Method {
+    pub(crate) fn of(name: &str) -> Method {
         match name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
