@@ -24,7 +24,7 @@ pub struct Head<'a> {
     method_name: &'a str,
     raw_target: &'a str,
     target: Target<'a>,
-    host: &'a str,
+    host: &'a [u8],
     fields: Fields<'a>,
     bytes: &'a [u8],
 }
@@ -179,7 +179,8 @@ impl<'a> Head<'a> {
     /// Host and port that the request is for: the target's, otherwise those of `Host`. Empty only
     /// with HTTP/1.0.
     pub fn host(&self) -> &'a str {
-        self.host
+        // It was found to be ASCII.
+        std::str::from_utf8(self.host).unwrap_or_default()
     }
 
     /// The fields.
@@ -248,7 +249,7 @@ impl Method {
     ];
 
     #[inline]
-    fn of(name: &str) -> Method {
+    pub(crate) fn of(name: &str) -> Method {
         match name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
@@ -378,18 +379,13 @@ impl<'a> Summary<'a> {
     }
 
     #[inline]
-    fn host(&self, version: Version, authority: Option<&'a str>) -> Result<&'a str, RequestError> {
-        let Some(host) = self.host else {
-            return match version {
-                Version::Http11 => Err(RequestError::Host),
-                Version::Http10 => Ok(authority.unwrap_or_default()),
-            };
-        };
-        if !target::is_authority(host) {
-            return Err(RequestError::Host);
+    fn host(&self, version: Version, authority: Option<&'a str>) -> Result<&'a [u8], RequestError> {
+        let overruling = authority.map(str::as_bytes);
+        match (self.host, version) {
+            (Some(host), _) if target::is_authority(host) => Ok(overruling.unwrap_or(host)),
+            (None, Version::Http10) => Ok(overruling.unwrap_or_default()),
+            (Some(_), _) | (None, Version::Http11) => Err(RequestError::Host),
         }
-        let host = std::str::from_utf8(host).map_err(|_| RequestError::Host)?;
-        Ok(authority.unwrap_or(host))
     }
 }
 

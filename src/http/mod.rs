@@ -50,14 +50,14 @@ mod writer;
 
 pub use body::{Nudge, Pulled, Source};
 pub use decoder::{Part, Requests};
-pub use error::RequestError;
+pub use error::{RequestError, RouteError};
 pub use fields::{Fields, FieldsIter};
 pub use head::{Head, Length, Method, Version};
 pub use limits::Limits;
 pub use reply::{Answer, Reply};
 pub use request::Request;
 pub use response::{FieldError, IntoBody, Response};
-pub use router::{Next, RouteError, Router};
+pub use router::{Next, Router};
 pub use server::Server;
 pub use service::{Accept, Flow, Receiver, Service};
 pub use session::Session;

@@ -18,7 +18,7 @@ use crate::token::Token;
 
 /// A request on its way through handlers. Everything in it is borrowed from the input.
 pub struct Request<'a> {
-    head: Head<'a>,
+    head: &'a Head<'a>,
     body: &'a [u8],
     trailers: Fields<'a>,
     params: Option<matchit::Params<'a, 'a>>,
@@ -28,7 +28,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     #[inline]
     pub(crate) fn new(
-        head: Head<'a>,
+        head: &'a Head<'a>,
         body: &'a [u8],
         trailers: Fields<'a>,
         intents: &'a mut Intents,
@@ -43,8 +43,8 @@ impl<'a> Request<'a> {
     }
 
     /// The head as it was sent.
-    pub fn head(&self) -> &Head<'a> {
-        &self.head
+    pub fn head(&self) -> &'a Head<'a> {
+        self.head
     }
 
     /// The method.
@@ -127,7 +127,7 @@ impl<'a> Request<'a> {
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("head", &self.head)
+            .field("head", self.head)
             .field("body_len", &self.body.len())
             .finish_non_exhaustive()
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::error::RouteError;
 use super::fields::is_token;
 use super::head::Method;
 use super::request::Request;
@@ -71,6 +72,8 @@ struct Route {
 struct Endpoint {
     /// `None`: any.
     method: Option<String>,
+    /// The same, if it is a standard method.
+    known: Method,
     max_body_len: Option<usize>,
     action: Action,
 }
@@ -263,6 +266,7 @@ impl Router {
         }
         let endpoint = Endpoint {
             method: method.map(str::to_owned),
+            known: method.map_or(Method::Other, Method::of),
             max_body_len: None,
             action,
         };
@@ -391,22 +395,30 @@ impl Router {
 impl Route {
     #[inline]
     fn endpoint(&self, method: Method, name: &str) -> Option<&Endpoint> {
-        let of = |name: &str| {
-            self.endpoints
-                .iter()
-                .find(|endpoint| endpoint.method.as_deref() == Some(name))
+        let is_its = |endpoint: &&Endpoint| match method {
+            Method::Other => endpoint.method.as_deref() == Some(name),
+            _ => endpoint.known == method,
         };
-        of(name)
-            .or_else(|| (method == Method::Head).then(|| of("GET")).flatten())
-            .or_else(|| {
-                // TRACE and CONNECT are never meant by "any".
-                let is_usual = method != Method::Trace && method != Method::Connect;
-                let any = self
-                    .endpoints
-                    .iter()
-                    .find(|endpoint| endpoint.method.is_none());
-                any.filter(|_| is_usual)
-            })
+        let own = self.endpoints.iter().find(is_its);
+        own.or_else(|| self.other_endpoint(method))
+    }
+
+    /// What serves a method that has no handler of its own.
+    fn other_endpoint(&self, method: Method) -> Option<&Endpoint> {
+        let get = self
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.known == Method::Get);
+        let any = self
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.method.is_none());
+        match method {
+            Method::Head => get.or(any),
+            // Never meant by "any".
+            Method::Trace | Method::Connect => None,
+            _ => any,
+        }
     }
 }
 
@@ -561,30 +573,6 @@ fn trace(request: &Request<'_>) -> Response {
 fn not_implemented<'a>() -> End<'a> {
     End::Answer(Response::error(Status::NOT_IMPLEMENTED))
 }
-
-/// A route that cannot be added. The program is to blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RouteError {
-    /// The method is no token.
-    Method,
-    /// The pattern is malformed: it begins with `/`, and has `{name}` or a final `{*name}`.
-    Pattern,
-    /// Another handler is in its place.
-    Taken,
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RouteError::Method => "the method is no token",
-            RouteError::Pattern => "the pattern is malformed",
-            RouteError::Taken => "another route is in its place",
-        })
-    }
-}
-
-impl std::error::Error for RouteError {}
 
 /// Fields that TRACE does not send back.
 const SECRET_FIELDS: [&str; 4] = [

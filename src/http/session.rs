@@ -75,22 +75,28 @@ impl Session {
 
     /// A request is here as a whole.
     #[inline]
-    fn on_request(&mut self, head: Head<'_>, body: &[u8], cx: &mut Cx<'_>) {
+    fn on_request(&mut self, head: &Head<'_>, body: &[u8], cx: &mut Cx<'_>) {
         if self.exchange.is_some() {
             return overtaken(cx);
         }
-        let asked = self.begin(&head);
-        let response = self.refusal(&head, body, cx);
+        let asked = self.begin(head);
+        let response = self.refusal(head, body, cx);
         let response = response.unwrap_or_else(|| self.call(head, body, Fields::default(), cx));
         self.answer(response, asked, cx);
     }
 
     #[inline]
-    fn call(&self, head: Head<'_>, body: &[u8], trailers: Fields<'_>, cx: &mut Cx<'_>) -> Response {
+    fn call(
+        &self,
+        head: &Head<'_>,
+        body: &[u8],
+        trailers: Fields<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Response {
         let mut request = Request::new(head, body, trailers, cx);
         let response = self.server.service.call(&mut request);
         if log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
-            log_access(&head, &response);
+            log_access(head, &response);
         }
         response
     }
@@ -104,7 +110,7 @@ impl Session {
         if body.is_empty() {
             return None;
         }
-        let request = &mut Request::new(*head, &[], Fields::default(), cx);
+        let request = &mut Request::new(head, &[], Fields::default(), cx);
         match self.server.service.accept(request) {
             Accept::Buffer(limit) if body.len() > self.body_limit(limit) => Some(too_large()),
             Accept::Refuse(response) => Some(response),
@@ -130,13 +136,13 @@ impl Session {
     }
 
     /// A head is here, and its body is not, or not all of it.
-    fn on_head(&mut self, head: Head<'_>, cx: &mut Cx<'_>) {
+    fn on_head(&mut self, head: &Head<'_>, cx: &mut Cx<'_>) {
         if self.exchange.is_some() {
             return overtaken(cx);
         }
-        let asked = self.begin(&head);
-        if let Some(refusal) = self.refusal_of_head(&head) {
-            return self.answer_early(refusal, &head, asked, cx);
+        let asked = self.begin(head);
+        if let Some(refusal) = self.refusal_of_head(head) {
+            return self.answer_early(refusal, head, asked, cx);
         }
         let accept = {
             let request = &mut Request::new(head, &[], Fields::default(), cx);
@@ -144,11 +150,11 @@ impl Session {
         };
         let pace = Pace::new(cx.now());
         let exchange = match accept {
-            Accept::Refuse(response) => return self.answer_early(response, &head, asked, cx),
+            Accept::Refuse(response) => return self.answer_early(response, head, asked, cx),
             Accept::Buffer(limit) => {
                 let limit = self.body_limit(limit);
                 if matches!(head.length(), Length::Fixed(len) if len > limit as u64) {
-                    return self.answer_early(too_large(), &head, asked, cx);
+                    return self.answer_early(too_large(), head, asked, cx);
                 }
                 Exchange::Buffering {
                     head: head.as_bytes().to_vec(),
@@ -246,7 +252,7 @@ impl Session {
         };
         // It was parsed before, or it would not be here.
         let response = match Head::parse(&head, &self.server.limits) {
-            Ok(Some((head, _))) => self.call(head, &body, trailers, cx),
+            Ok(Some((head, _))) => self.call(&head, &body, trailers, cx),
             Ok(None) | Err(_) => Response::error(Status::INTERNAL_SERVER_ERROR),
         };
         self.answer(response, asked, cx);
@@ -324,8 +330,8 @@ impl Protocol for Session {
     #[inline]
     fn on_frame(&mut self, part: Part<'_>, cx: &mut Cx<'_>) {
         match part {
-            Part::Request { head, body } => self.on_request(head, body, cx),
-            Part::Head(head) => self.on_head(head, cx),
+            Part::Request { head, body } => self.on_request(&head, body, cx),
+            Part::Head(head) => self.on_head(&head, cx),
             Part::Body { bytes, end } => self.on_body(bytes, end, cx),
         }
     }

@@ -19,18 +19,11 @@ pub(crate) struct Target<'a> {
 /// Takes the target of a request with this method apart.
 #[inline]
 pub(crate) fn parse(method: Method, target: &str) -> Result<Target<'_>, RequestError> {
-    // A fragment is never sent; bytes outside of ASCII have to be percent-encoded (RFC 3986).
-    if !target
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-    {
-        return Err(RequestError::Target);
-    }
     if method == Method::Connect {
         return connect(target);
     }
     if target.starts_with('/') {
-        return Ok(with_query(target, None));
+        return with_query(target, None);
     }
     other_form(method, target)
 }
@@ -51,7 +44,7 @@ fn connect(target: &str) -> Result<Target<'_>, RequestError> {
 /// The asterisk, which only OPTIONS takes, or the absolute form that proxies are sent.
 fn other_form(method: Method, target: &str) -> Result<Target<'_>, RequestError> {
     if target == "*" && method == Method::Options {
-        return Ok(with_query(target, None));
+        return with_query(target, None);
     }
     let scheme_len = ["http://", "https://"]
         .into_iter()
@@ -66,7 +59,7 @@ fn other_form(method: Method, target: &str) -> Result<Target<'_>, RequestError> 
     if !is_authority(authority.as_bytes()) {
         return Err(RequestError::Target);
     }
-    let mut parsed = with_query(path, Some(authority));
+    let mut parsed = with_query(path, Some(authority))?;
     if parsed.path.is_empty() {
         // RFC 9112, section 3.2.4: OPTIONS without a path is about the server itself.
         let is_about_server = method == Method::Options && parsed.query.is_empty();
@@ -75,57 +68,94 @@ fn other_form(method: Method, target: &str) -> Result<Target<'_>, RequestError> 
     Ok(parsed)
 }
 
-fn with_query<'a>(target: &'a str, authority: Option<&'a str>) -> Target<'a> {
-    let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
+/// Splits path and query. A fragment is never sent, and bytes outside of ASCII have to be
+/// percent-encoded (RFC 3986, section 2); control characters the parser has refused.
+#[inline]
+fn with_query<'a>(target: &'a str, authority: Option<&'a str>) -> Result<Target<'a>, RequestError> {
+    let mut path_len = None;
+    for (at, byte) in target.bytes().enumerate() {
+        if byte == b'#' || !byte.is_ascii() {
+            return Err(RequestError::Target);
+        }
+        if byte == b'?' && path_len.is_none() {
+            path_len = Some(at);
+        }
+    }
+    let (path, query) = match path_len {
         Some(at) => (&target[..at], &target[at + 1..]),
         None => (target, ""),
     };
-    Target {
+    Ok(Target {
         path,
         query,
         authority,
-    }
+    })
 }
 
 /// Whether this is a host, with or without a port (RFC 9110, section 7.2). User names are refused
 /// (section 4.2.4), and so is an empty host (section 4.2.1).
+#[inline]
 pub(crate) fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = match text {
-        [b'[', rest @ ..] => {
-            let Some(end) = memchr::memchr(b']', rest) else {
-                return false;
-            };
-            let address = std::str::from_utf8(&rest[..end]).unwrap_or_default();
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            match &rest[end + 1..] {
-                [] => return true,
-                [b':', port @ ..] => return is_port(port),
-                _ => return false,
-            }
-        }
-        _ => match memchr::memchr(b':', text) {
-            Some(colon) => (&text[..colon], &text[colon + 1..]),
-            None => (text, &b""[..]),
-        },
+    if text.first() == Some(&b'[') {
+        return is_bracketed(text);
+    }
+    let host_len = text
+        .iter()
+        .take_while(|&&byte| IS_HOST[usize::from(byte)])
+        .count();
+    match &text[host_len..] {
+        _ if host_len == 0 => false,
+        [] => true,
+        [b':', port @ ..] => is_port(port),
+        _ => false,
+    }
+}
+
+/// As [`is_authority`], of an address of IPv6.
+#[cold]
+fn is_bracketed(text: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b']', text) else {
+        return false;
     };
-    !host.is_empty() && host.iter().all(|&byte| is_host_byte(byte)) && is_port(port)
+    let address = std::str::from_utf8(&text[1..end]).unwrap_or_default();
+    let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
+    match &text[end + 1..] {
+        [] => is_address,
+        [b':', port @ ..] => is_address && is_port(port),
+        _ => false,
+    }
 }
 
 /// A port may be empty (RFC 3986, section 3.2.3).
+#[inline]
 fn is_port(text: &[u8]) -> bool {
-    let digit = |number: u32, byte: &u8| {
-        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
-        Some(number * 10 + digit).filter(|&number| number <= u32::from(u16::MAX))
-    };
-    text.iter().try_fold(0, digit).is_some()
+    let mut port = 0;
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        port = port * 10 + u32::from(digit);
+        if digit > 9 || port > u32::from(u16::MAX) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The characters of a registered name or an IPv4 address (RFC 3986, section 3.2.2).
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
-}
+static IS_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~%!$&'()*+,;=";
+    let mut mark = 0;
+    while mark < marks.len() {
+        table[marks[mark] as usize] = true;
+        mark += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
