@@ -10,18 +10,19 @@
 mod common;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use windlass::framing::LengthPrefixed;
+use windlass::net::Address;
 use windlass::{Echo, Error, Lines, Raw, Reactor};
 
 /// Sends back what it receives.
 #[derive(Parser)]
 struct Args {
-    /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME.
+    /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME; port 0 is any free one.
     #[arg(default_value = "127.0.0.1:7000")]
-    address: String,
+    address: Address,
     /// What counts as a message.
     #[arg(long, value_enum, default_value = "raw")]
     framing: Framing,
@@ -39,18 +40,17 @@ enum Framing {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    common::run(|| serve(&args))
+    common::run(|| serve(args))
 }
 
-fn serve(args: &Args) -> Result<(), Error> {
+fn serve(args: Args) -> Result<(), Error> {
     let mut reactor = Reactor::new()?;
-    let address = args.address.as_str();
     let echo = match args.framing {
-        Framing::Raw => reactor.listen(address, |_| Echo::<Raw>::default()),
-        Framing::Lines => reactor.listen(address, |_| Echo::<Lines>::default()),
-        Framing::Length => reactor.listen(address, |_| Echo::<Raw>::default()),
+        Framing::Raw => reactor.listen(args.address, |_| Echo::<Raw>::default()),
+        Framing::Lines => reactor.listen(args.address, |_| Echo::<Lines>::default()),
+        Framing::Length => reactor.listen(args.address, |_| Echo::<LengthPrefixed>::default()),
     }?;
-    common::drain_on_signals(&mut reactor, Duration::from_secs(10))?;
+    common::drain_on_signals(&mut reactor)?;
     common::announce(&reactor, "tcp", echo)?;
     reactor.run()
 }

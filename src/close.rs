@@ -38,7 +38,8 @@ pub enum CloseReason {
     IdleTimeout,
     /// The peer did not send a first byte within `Limits::first_byte_timeout`.
     FirstByteTimeout,
-    /// The peer sent an unfinished frame more slowly than `Limits::min_rate`.
+    /// The peer sent an unfinished frame more slowly than `Limits::min_rate`, or took longer for it
+    /// than its protocol's `Patience::frame`.
     TooSlow,
     /// What was queued when the connection finished was not taken within `Limits::drain_timeout`.
     DrainTimeout,

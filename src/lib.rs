@@ -38,6 +38,8 @@ mod buffer;
 mod close;
 mod connection;
 pub mod framing;
+#[cfg(feature = "http")]
+pub mod http;
 mod limits;
 pub mod net;
 pub mod protocol;
@@ -48,8 +50,10 @@ mod token;
 
 pub use buffer::Outbox;
 pub use close::{CloseReason, OsError};
-pub use framing::{Decoder, Encoder, Lines, Raw, Step};
-pub use limits::{Budgets, Limits, MinRate};
+pub use framing::{
+    Decoder, Delimited, Encoder, Fixed, LengthField, LengthPrefixed, Lines, Netstring, Raw, Step,
+};
+pub use limits::{Budgets, Limits, MinRate, Patience};
 pub use protocol::{Context, Discard, Echo, Intents, IntoDriver, Mail, Protocol, Sent, TimerId};
 pub use reactor::{Config, Error, Peer, Progress, Reactor, Remote, Source};
 pub use token::{Gone, Token};

@@ -21,6 +21,7 @@ use std::time::Duration;
 /// | `min_rate` | off | finished: `TooSlow` |
 /// | `drain_timeout` | 60 s | reset: `DrainTimeout` |
 /// | `linger_timeout` | 30 s | closed |
+/// | `shutdown_linger` | 1 s | closed |
 /// | `max_linger` | 64 MiB | closed |
 /// | `max_timers` | 16 | `set_timer` answers `None` |
 ///
@@ -58,6 +59,8 @@ pub struct Limits {
     /// How long, after our FIN, the peer's input is still read and thrown away, so that closing
     /// does not destroy our last reply.
     pub linger_timeout: Duration,
+    /// The same while the reactor shuts down, so that peers which never close do not hold it up.
+    pub shutdown_linger: Duration,
     /// Bytes that are thrown away once the connection is ending, before we close all the same.
     pub max_linger: usize,
     /// Timers that one protocol may have pending.
@@ -78,6 +81,7 @@ impl Default for Limits {
             min_rate: None,
             drain_timeout: Duration::from_secs(60),
             linger_timeout: Duration::from_secs(30),
+            shutdown_linger: Duration::from_secs(1),
             max_linger: 64 * 1024 * 1024,
             max_timers: 16,
         }
@@ -95,6 +99,24 @@ pub struct MinRate {
     pub bytes: usize,
     /// The length of a stretch.
     pub per: Duration,
+}
+
+/// How long a protocol waits for its peer in the state that it is in; see `Protocol::patience`.
+///
+/// It takes the place of `Limits::idle_timeout` and `Limits::first_byte_timeout`. `None`: for
+/// ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// How long nothing may pass in either direction.
+    pub idle: Option<Duration>,
+    /// How long an accepted peer may take to send its first byte.
+    pub first_byte: Option<Duration>,
+    /// How long an unfinished frame may take from its first byte to its last.
+    pub frame: Option<Duration>,
+    /// Whether a deadline may be nearer than in the state before, or is gone: it is computed
+    /// after each event then. A protocol that waits for one short request after the other need not
+    /// pay for that.
+    pub is_passing: bool,
 }
 
 /// How much one entry may do in one turn before the others are served. See `Reactor::turn`.

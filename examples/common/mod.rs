@@ -3,21 +3,31 @@
 // Each example uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod chat;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
 use signal_hook_mio::v1_0::Signals;
-use windlass::net::Readiness;
+use windlass::net::{Keepalive, Readiness, StreamOptions};
 use windlass::{Context, Error, Progress, Reactor, Source, Token};
+
+/// How long a drain may take before what is left is cut off.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs an example: exit status 0 after a drain, 1 with a message if it could not run.
 ///
-/// The log goes to standard error, as `RUST_LOG` says; warnings and errors by default.
+/// The log goes to standard error, as `RUST_LOG` says; by default what the example has to say,
+/// and the library's warnings.
 pub(crate) fn run<E: fmt::Display>(main: impl FnOnce() -> Result<(), E>) -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let filter = concat!("warn,", env!("CARGO_CRATE_NAME"), "=info");
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
     match main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,30 +52,48 @@ pub(crate) fn announce(reactor: &Reactor, scheme: &str, listener: Token) -> Resu
 }
 
 /// Drains the reactor on SIGTERM or ctrl-C: replies that were begun are sent, and what is left
-/// after `grace` is cut off.
-pub(crate) fn drain_on_signals(reactor: &mut Reactor, grace: Duration) -> Result<(), Error> {
+/// after [`GRACE`] is cut off. A second signal ends the process at once.
+pub(crate) fn drain_on_signals(reactor: &mut Reactor) -> Result<(), Error> {
+    let is_draining = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order, or the first signal would find the flag set already.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_draining))?;
+        flag::register(signal, Arc::clone(&is_draining))?;
+    }
     let signals = Signals::new([SIGINT, SIGTERM])?;
-    reactor.add_source("signals", Signalled { signals, grace })?;
+    reactor.add_source("signals", Signalled(signals))?;
     Ok(())
 }
 
-/// The signals of the process, as an event source of the reactor.
-struct Signalled {
-    signals: Signals,
-    grace: Duration,
+/// Socket options for connections that may be silent for hours: it is TCP that finds out, within
+/// two minutes, who has vanished.
+pub(crate) fn keepalive() -> StreamOptions {
+    StreamOptions {
+        keepalive: Some(Keepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            count: 6,
+        }),
+        ..StreamOptions::default()
+    }
 }
+
+/// The signals of the process, as an event source of the reactor.
+struct Signalled(Signals);
 
 impl Source for Signalled {
     type Io = Signals;
 
     fn io(&mut self) -> &mut Signals {
-        &mut self.signals
+        &mut self.0
     }
 
     fn on_ready(&mut self, _: Readiness, cx: &mut Context<'_, ()>) -> Progress {
-        for signal in self.signals.pending() {
-            log::info!("signal {signal}: draining");
-            cx.shutdown(self.grace);
+        for signal in self.0.pending() {
+            let name = low_level::signal_name(signal).unwrap_or("a signal");
+            let seconds = GRACE.as_secs();
+            log::info!("{name}: draining, for {seconds} s at most; once more ends it now");
+            cx.shutdown(GRACE);
         }
         Progress::Drained
     }

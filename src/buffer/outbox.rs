@@ -235,14 +235,13 @@ impl Outbox {
     pub(crate) fn consume(&mut self, len: usize) {
         assert!(len <= self.len, "no more is written than was queued");
         self.len -= len;
-        if self.len == 0 {
+        if !self.segments.is_empty() {
+            self.consume_segments(len);
+        } else if self.len == 0 {
             self.flat.clear();
             self.flat_start = 0;
-            self.segments.clear();
-        } else if self.segments.is_empty() {
-            self.flat_start += len;
         } else {
-            self.consume_segments(len);
+            self.flat_start += len;
         }
     }
 
@@ -265,6 +264,10 @@ impl Outbox {
                 self.segments.pop_front();
             }
             len -= taken;
+        }
+        if self.segments.is_empty() {
+            self.flat.clear();
+            self.flat_start = 0;
         }
     }
 

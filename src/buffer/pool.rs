@@ -14,8 +14,7 @@ pub(crate) trait Reuse: Default {
 /// large messages does not hold memory for ever.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
-    // Boxed because they are handed out boxed: an idle connection pays for one pointer.
-    #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
+    /// Boxed because they are handed out boxed: an idle connection pays for one pointer.
     spare: Vec<Box<T>>,
 }
 

@@ -17,14 +17,21 @@ pub(crate) struct Load {
     pub(crate) outbox: Outbox,
     /// When the kernel last took some of it (ticks).
     pub(crate) wrote_at: u64,
+    /// When the first byte of an unfinished frame arrived (ticks); `None` between two frames.
+    pub(crate) frame_since: Option<u64>,
     /// The stretch in which `Limits::min_rate` is being measured.
     pub(crate) stretch: Option<Stretch>,
     /// Timers that the protocol has set. At most `Limits::max_timers`.
     pub(crate) timers: Vec<TimerId>,
     /// Connections that are held until we have room again. At most as many as forward to us.
     pub(crate) waiters: Vec<Token>,
+    /// Connections that we forward to and that have no room. Invariant: we are among the waiters
+    /// of each.
+    pub(crate) holders: u32,
     /// Messages of others that were skipped because we were over our high water.
     pub(crate) missed: u32,
+    /// Bytes thrown away since the connection is ending.
+    pub(crate) discarded: usize,
     /// How to try again, while we are connecting.
     pub(crate) attempt: Option<Box<Attempt>>,
 }
@@ -55,7 +62,9 @@ impl Load {
             && self.outbox.is_empty()
             && self.timers.is_empty()
             && self.waiters.is_empty()
+            && self.holders == 0
             && self.missed == 0
+            && self.discarded == 0
             && self.attempt.is_none()
     }
 }
@@ -64,10 +73,13 @@ impl Reuse for Load {
     fn reset(&mut self) {
         self.inbox.reset();
         self.outbox.reset();
+        self.frame_since = None;
         self.stretch = None;
         self.timers.clear();
         self.waiters.clear();
+        self.holders = 0;
         self.missed = 0;
+        self.discarded = 0;
         self.attempt = None;
     }
 

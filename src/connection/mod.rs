@@ -4,20 +4,23 @@
 //! Knows neither sockets nor the poller. It is told what was read and written and what time it
 //! is (in ticks), and says what it needs next.
 
+mod carry;
+mod deadlines;
+mod flags;
 mod load;
 mod state;
 
+pub(crate) use deadlines::ticks_in;
+pub(crate) use flags::Flags;
 pub(crate) use load::{Attempt, Load};
 pub(crate) use state::{Event, State, Then};
 
 use std::mem;
 
-use load::Stretch;
-
-use crate::buffer::{Inbox, Pool};
+use crate::buffer::Pool;
 use crate::close::CloseReason;
-use crate::limits::Limits;
-use crate::protocol::{Driven, Driver, Effects, Ending, Intent, Stop};
+use crate::limits::{Limits, Patience};
+use crate::protocol::{Driven, Driver, Effects, Ending, Intent};
 use crate::token::Token;
 
 /// One connection, whatever carries it.
@@ -31,9 +34,10 @@ pub(crate) struct Connection<D> {
     /// (ticks).
     since: u64,
     state: State,
-    /// Bytes thrown away since the connection is ending.
-    discarded: u32,
     flags: Flags,
+    /// The reactor shuts down, and the protocol is yet to be told: after what has arrived, and
+    /// after this many runs at the latest. 0: it is not, or was told.
+    last_runs: u8,
 }
 
 /// Who plays: the protocol that the connection began with, or one that took over.
@@ -41,6 +45,16 @@ pub(crate) struct Connection<D> {
 enum Role<D> {
     Original(D),
     Switched(Box<dyn Driver>),
+}
+
+impl<D: Driver> Role<D> {
+    #[inline]
+    fn patience(&self) -> Option<&Patience> {
+        match self {
+            Role::Original(driver) => driver.patience(),
+            Role::Switched(driver) => driver.patience(),
+        }
+    }
 }
 
 /// Calls a driver's method on whoever plays. A switched connection pays a virtual call.
@@ -87,8 +101,8 @@ impl<D: Driver> Connection<D> {
             load: None,
             since: tick,
             state,
-            discarded: 0,
             flags: Flags::default(),
+            last_runs: 0,
         }
     }
 
@@ -140,6 +154,30 @@ impl<D: Driver> Connection<D> {
         play!(self.role, on_open(fx));
     }
 
+    /// The reactor shuts down. The protocol is told once what has arrived by now was delivered.
+    pub(crate) fn shut_down(&mut self, tick: u64) {
+        self.last_runs = MAX_LAST_RUNS;
+        if let State::Lingering(_) = self.state {
+            // It lingers anew, for the shorter time of a shutdown.
+            self.since = tick;
+        }
+    }
+
+    /// Whether the protocol is to be told now that the reactor shuts down. Answers `true` once.
+    #[inline]
+    pub(crate) fn is_shutdown_due(&mut self, is_runnable: bool) -> bool {
+        if self.last_runs == 0 || self.state.closed().is_some() {
+            return false;
+        }
+        if is_runnable {
+            // A peer that never stops sending is not waited for.
+            self.last_runs -= 1;
+        } else if !self.flags.has_any(Flags::OVER | Flags::HELD) {
+            self.last_runs = 0;
+        }
+        self.last_runs == 0
+    }
+
     /// Tells the protocol that the reactor shuts down.
     pub(crate) fn on_shutdown(&mut self, fx: &mut Effects) {
         play!(self.role, on_shutdown(fx));
@@ -148,6 +186,11 @@ impl<D: Driver> Connection<D> {
     /// Tells the protocol that a timer of it is due.
     pub(crate) fn on_timer(&mut self, timer: crate::protocol::TimerId, fx: &mut Effects) {
         play!(self.role, on_timer(timer, fx));
+    }
+
+    /// Tells the protocol that its peer is given up, and in which way it took too long.
+    pub(crate) fn on_timeout(&mut self, reason: CloseReason, fx: &mut Effects) {
+        play!(self.role, on_timeout(reason, fx));
     }
 
     /// Delivers mail.
@@ -188,7 +231,13 @@ impl<D: Driver> Connection<D> {
     /// Drives `input`; answers how much of it is done with, and why no more is.
     #[inline]
     pub(crate) fn drive(&mut self, input: &[u8], frames: &mut usize, fx: &mut Effects) -> Driven {
-        play!(self.role, drive(input, frames, fx))
+        let driven = play!(self.role, drive(input, frames, fx));
+        if let Some(load) = &mut self.load
+            && driven.consumed > 0
+        {
+            load.frame_since = None;
+        }
+        driven
     }
 
     /// As `drive`, once the peer's FIN has come.
@@ -300,89 +349,22 @@ impl<D: Driver> Connection<D> {
         }
     }
 
-    /// Takes the carry-over out, to drive it; what is left is put back with `keep_inbox`.
-    pub(crate) fn take_inbox(&mut self) -> Inbox {
-        self.load
-            .as_mut()
-            .map(|load| mem::take(&mut load.inbox))
-            .unwrap_or_default()
+    /// How much of an unfinished frame the decoder may ask to see again, if it says.
+    fn max_pending(&mut self) -> Option<usize> {
+        play!(self.role, max_pending())
     }
 
-    /// Puts the carry-over back. `stop` says whether it is an unfinished frame, or not yet driven.
-    pub(crate) fn keep_inbox(&mut self, inbox: Inbox, stop: Stop, limits: &Limits, tick: u64) {
-        let len = inbox.len();
-        if let Some(load) = &mut self.load {
-            load.inbox = inbox;
-        }
-        self.kept(len, stop, limits, tick);
-    }
-
-    /// Keeps `rest`, which came straight from the read buffer, as carry-over.
-    #[inline]
-    pub(crate) fn keep_rest(
+    /// `len` bytes were read and are thrown away.
+    pub(crate) fn on_discarded(
         &mut self,
-        rest: &[u8],
-        stop: Stop,
+        len: usize,
         limits: &Limits,
         loads: &mut Pool<Load>,
         tick: u64,
     ) {
-        if rest.is_empty() || !self.state.delivers() {
-            self.flags.set(Flags::UNDRIVEN, false);
-            return;
-        }
         let load = self.load.get_or_insert_with(|| loads.take());
-        debug_assert!(
-            load.inbox.is_empty(),
-            "fresh input is driven directly only without it"
-        );
-        load.inbox.extend(rest);
-        self.kept(rest.len(), stop, limits, tick);
-    }
-
-    fn kept(&mut self, len: usize, stop: Stop, limits: &Limits, tick: u64) {
-        self.flags
-            .set(Flags::UNDRIVEN, len > 0 && stop != Stop::More);
-        let Some(load) = &mut self.load else { return };
-        if len == 0 || stop != Stop::More {
-            load.stretch = None;
-            return;
-        }
-        let max = play!(self.role, max_pending()).unwrap_or(limits.max_inbound);
-        if len > max {
-            self.on(Event::Finish(CloseReason::InboundLimit), tick);
-        } else if load.stretch.is_none() && limits.min_rate.is_some() {
-            load.stretch = Some(Stretch {
-                since: tick,
-                bytes: 0,
-            });
-        }
-    }
-
-    /// Whether a carry-over comes before what is read next.
-    #[inline]
-    pub(crate) fn has_inbox(&self) -> bool {
-        self.load
-            .as_ref()
-            .is_some_and(|load| !load.inbox.is_empty())
-    }
-
-    /// Appends what was read to the carry-over.
-    pub(crate) fn extend_inbox(&mut self, bytes: &[u8]) {
-        let load = self.load.as_mut().expect("there is a carry-over");
-        load.inbox.extend(bytes);
-        if let Some(stretch) = &mut load.stretch {
-            stretch.bytes += bytes.len();
-        }
-        self.flags.set(Flags::UNDRIVEN, true);
-    }
-
-    /// `len` bytes were read and are thrown away.
-    pub(crate) fn on_discarded(&mut self, len: usize, limits: &Limits, tick: u64) {
-        self.discarded = self
-            .discarded
-            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
-        if self.discarded as usize > limits.max_linger {
+        load.discarded += len;
+        if load.discarded > limits.max_linger {
             match self.state {
                 State::Lingering(_) => self.on(Event::LingerOver, tick),
                 _ => self.on(Event::Fail(CloseReason::DrainTimeout), tick),
@@ -397,6 +379,21 @@ impl<D: Driver> Connection<D> {
         self.flags.set(Flags::RECEIVED, true);
     }
 
+    /// A connection that we forward to has no room: nothing is read until it has, or is gone, and
+    /// so have all others of whom this was said.
+    pub(crate) fn on_held(&mut self, loads: &mut Pool<Load>) {
+        self.load.get_or_insert_with(|| loads.take()).holders += 1;
+        self.flags.set(Flags::HELD, true);
+    }
+
+    /// One of them has room again, or is gone.
+    pub(crate) fn on_released(&mut self) {
+        if let Some(load) = &mut self.load {
+            load.holders = load.holders.saturating_sub(1);
+            self.flags.set(Flags::HELD, load.holders > 0);
+        }
+    }
+
     /// Another attempt to connect begins.
     pub(crate) fn on_retry(&mut self, tick: u64) {
         self.since = tick;
@@ -404,14 +401,14 @@ impl<D: Driver> Connection<D> {
 
     /// Bytes were written.
     #[inline]
-    pub(crate) fn on_written(&mut self, tick: u64) {
+    pub(crate) fn on_written(&mut self, limits: &Limits, tick: u64) {
         if let Some(load) = &mut self.load {
             load.wrote_at = tick;
         }
-        // Draining has one deadline for all of it, and a greeting does not excuse a peer that
-        // sends nothing. A peer that has ended its half and takes what we send is not idle.
-        let is_used = self.state.delivers() || self.state == State::ReadClosed;
-        if self.flags.has(Flags::RECEIVED) && is_used {
+        // Draining has one deadline for all of it; and where a first byte is due, a greeting does
+        // not excuse a peer that sends nothing.
+        let is_served = self.state.delivers() || self.state == State::ReadClosed;
+        if is_served && (self.flags.has(Flags::RECEIVED) || limits.first_byte_timeout.is_none()) {
             self.since = tick;
         }
     }
@@ -439,6 +436,16 @@ impl<D: Driver> Connection<D> {
         }
     }
 
+    /// Whether bytes may flow, and nothing is carried that has a deadline of its own.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let is_passing = self
+            .role
+            .patience()
+            .is_some_and(|patience| patience.is_passing);
+        self.load.is_none() && matches!(self.state, State::Open) && !is_passing
+    }
+
     #[inline]
     pub(crate) fn state(&self) -> State {
         self.state
@@ -453,135 +460,10 @@ impl<D: Driver> Connection<D> {
     pub(crate) fn has_flag(&self, flag: u8) -> bool {
         self.flags.has(flag)
     }
-
-    /// The earliest tick at which something may have to be done about a peer that does nothing.
-    #[inline]
-    pub(crate) fn deadline(&self, limits: &Limits) -> Option<u64> {
-        let after =
-            |ticks: u64, duration: std::time::Duration| ticks.saturating_add(ticks_in(duration));
-        match self.state {
-            State::Connecting(_) => {
-                let again_at = self
-                    .load
-                    .as_ref()
-                    .and_then(|l| l.attempt.as_ref())
-                    .and_then(|a| a.again_at);
-                Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
-            }
-            State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let mut earliest = limits.idle_timeout.map(|idle| after(self.since, idle));
-                let mut at_most = |tick: u64| {
-                    earliest = Some(earliest.map_or(tick, |earliest| earliest.min(tick)));
-                };
-                if let (Some(first), false) =
-                    (limits.first_byte_timeout, self.flags.has(Flags::RECEIVED))
-                {
-                    at_most(after(self.since, first));
-                }
-                if let Some(load) = &self.load {
-                    if !load.outbox.is_empty() {
-                        at_most(after(load.wrote_at, limits.stall_timeout));
-                    }
-                    if let (Some(stretch), Some(rate)) = (load.stretch, limits.min_rate) {
-                        at_most(after(stretch.since, rate.per));
-                    }
-                }
-                earliest
-            }
-            State::Draining { .. } => Some(after(self.since, limits.drain_timeout)),
-            State::Lingering(_) => Some(after(self.since, limits.linger_timeout)),
-            State::Closed(_) => None,
-        }
-    }
-
-    /// What is due by `tick`, if anything.
-    pub(crate) fn on_deadline(&mut self, limits: &Limits, tick: u64) {
-        if self.deadline(limits).is_none_or(|deadline| deadline > tick) {
-            return;
-        }
-        let is_past = |since: u64, duration| since.saturating_add(ticks_in(duration)) <= tick;
-        let event = match self.state {
-            State::Connecting(_) => Event::Fail(CloseReason::ConnectTimeout),
-            State::Draining { .. } => Event::Fail(CloseReason::DrainTimeout),
-            State::Lingering(_) => Event::LingerOver,
-            State::Closed(_) => return,
-            State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
-                let load = self.load.as_mut();
-                let stalled = load.as_ref().is_some_and(|load| {
-                    !load.outbox.is_empty() && is_past(load.wrote_at, limits.stall_timeout)
-                });
-                let is_idle = limits
-                    .idle_timeout
-                    .is_some_and(|idle| is_past(self.since, idle));
-                if stalled {
-                    Event::Fail(CloseReason::Stalled)
-                } else if is_idle {
-                    Event::Finish(CloseReason::IdleTimeout)
-                } else if let (Some(rate), Some(stretch)) =
-                    (limits.min_rate, load.and_then(|load| load.stretch.as_mut()))
-                    && is_past(stretch.since, rate.per)
-                {
-                    if stretch.bytes >= rate.bytes {
-                        *stretch = Stretch {
-                            since: tick,
-                            bytes: 0,
-                        };
-                        return;
-                    }
-                    Event::Finish(CloseReason::TooSlow)
-                } else {
-                    Event::Finish(CloseReason::FirstByteTimeout)
-                }
-            }
-        };
-        self.on(event, tick);
-    }
 }
 
-/// Small facts about a connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Flags(u8);
-
-impl Flags {
-    /// More than the high water was queued, and not yet less than the low water.
-    pub(crate) const OVER: u8 = 1;
-    /// The protocol paused.
-    pub(crate) const PAUSED: u8 = 2;
-    /// A connection that we forward to has no room.
-    pub(crate) const HELD: u8 = 4;
-    /// The carry-over has to be driven before anything is read.
-    pub(crate) const UNDRIVEN: u8 = 8;
-    /// The peer's FIN was read and is not yet delivered.
-    pub(crate) const FIN: u8 = 16;
-    /// A byte was received.
-    pub(crate) const RECEIVED: u8 = 32;
-    /// The token is in the reactor's run queue.
-    pub(crate) const QUEUED: u8 = 64;
-    /// Output was left over by the last event.
-    pub(crate) const STALLING: u8 = 128;
-
-    #[inline]
-    pub(crate) fn has(self, flag: u8) -> bool {
-        self.0 & flag != 0
-    }
-
-    #[inline]
-    pub(crate) fn has_any(self, flags: u8) -> bool {
-        self.0 & flags != 0
-    }
-
-    #[inline]
-    pub(crate) fn set(&mut self, flag: u8, on: bool) {
-        self.0 = if on { self.0 | flag } else { self.0 & !flag };
-    }
-}
-
-/// A duration in ticks (milliseconds), rounded up: nothing is ever early.
-#[inline]
-pub(crate) fn ticks_in(duration: std::time::Duration) -> u64 {
-    let whole = duration.as_millis() as u64;
-    whole + u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000))
-}
-
+/// Runs (each up to a budget) in which a connection delivers what had arrived when the reactor
+/// began to shut down.
+const MAX_LAST_RUNS: u8 = 255;
 /// Protocols that may take over from one another within one event.
 const MAX_SWITCHES: u32 = 16;

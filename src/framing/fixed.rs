@@ -20,10 +20,10 @@ use crate::buffer::Outbox;
 /// ```
 /// use windlass::framing::{Decoder, Fixed, Step};
 ///
-/// let mut fixed = Fixed::<4>;
-/// let step = fixed.decode(&[0, 0, 1, 44, 0])?;
-/// assert_eq!(step, Step::Frame { frame: &[0, 0, 1, 44], consumed: 4 });
-/// assert_eq!(fixed.decode(&[0])?, Step::More { needed: 4 });
+/// let mut frames = Fixed::<4>;
+/// let Step::Frame { frame, consumed } = frames.decode(&[0, 0, 1, 44, 0])? else { panic!() };
+/// assert_eq!((u32::from_be_bytes(*frame), consumed), (300, 4));
+/// assert_eq!(frames.decode(&[0])?, Step::More { needed: 4 });
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,8 +2,6 @@
 //!
 //! Knows numbers and their bytes, but nothing of what they are the length of.
 
-use super::length_prefixed::LengthPrefixedError;
-
 /// How a length is written on the wire.
 ///
 /// | field | bytes | 300 = `12c` hex, big endian | little endian |
@@ -41,6 +39,15 @@ pub(super) enum ByteOrder {
     Little,
 }
 
+/// What is wrong with a varint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VarintError {
+    /// It has more than 64 bits.
+    Overflow,
+    /// It has more bytes than its value takes.
+    Overlong,
+}
+
 /// The bytes of one length field.
 pub(super) struct Written {
     bytes: [u8; MAX_VARINT_LEN],
@@ -55,7 +62,7 @@ impl LengthField {
         self,
         order: ByteOrder,
         bytes: &[u8],
-    ) -> Result<Option<(u64, usize)>, LengthPrefixedError> {
+    ) -> Result<Option<(u64, usize)>, VarintError> {
         let value = match self {
             LengthField::U8 => bytes.first().map(|&byte| u64::from(byte)),
             LengthField::U16 => bytes.first_chunk().map(|&field| match order {
@@ -84,15 +91,19 @@ impl LengthField {
     pub(super) fn write(self, order: ByteOrder, value: u64) -> Written {
         debug_assert!(value <= self.max_value(), "the field holds the value");
         let mut bytes = [0; MAX_VARINT_LEN];
-        if self == LengthField::Varint {
-            let len = write_varint(value, &mut bytes);
-            return Written { bytes, len };
-        }
-        let len = self.min_len();
-        match order {
-            ByteOrder::Big => bytes[..len].copy_from_slice(&value.to_be_bytes()[8 - len..]),
-            ByteOrder::Little => bytes[..len].copy_from_slice(&value.to_le_bytes()[..len]),
-        }
+        let len = match (self, order) {
+            (LengthField::Varint, _) => write_varint(value, &mut bytes),
+            // Shifted so that the highest byte of the field is the first of the eight.
+            (_, ByteOrder::Big) => {
+                let len = self.min_len();
+                bytes[..8].copy_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
+                len
+            }
+            (_, ByteOrder::Little) => {
+                bytes[..8].copy_from_slice(&value.to_le_bytes());
+                self.min_len()
+            }
+        };
         Written { bytes, len }
     }
 
@@ -143,18 +154,18 @@ impl Written {
 }
 
 #[inline]
-fn read_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, LengthPrefixedError> {
+fn read_varint(bytes: &[u8]) -> Result<Option<(u64, usize)>, VarintError> {
     let mut value = 0;
     for (at, &byte) in bytes.iter().take(MAX_VARINT_LEN).enumerate() {
         // Nine bytes hold 63 bits: the tenth has one bit to give, and nothing follows it.
         if at == MAX_VARINT_LEN - 1 && byte > 1 {
-            return Err(LengthPrefixedError::VarintOverflow);
+            return Err(VarintError::Overflow);
         }
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
             // One value written in two ways is how a filter and its server come to disagree.
             return if byte == 0 && at > 0 {
-                Err(LengthPrefixedError::VarintOverlong)
+                Err(VarintError::Overlong)
             } else {
                 Ok(Some((value, at + 1)))
             };
@@ -228,7 +239,7 @@ mod tests {
         assert_eq!(read(&bytes), Ok(Some((u64::MAX, 10))));
         for last in [2, 0x7f, 0x80, 0x81, 0xff] {
             bytes[9] = last;
-            assert_eq!(read(&bytes), Err(LengthPrefixedError::VarintOverflow));
+            assert_eq!(read(&bytes), Err(VarintError::Overflow));
         }
     }
 
@@ -237,7 +248,7 @@ mod tests {
         let read = |bytes: &[u8]| LengthField::Varint.read(ByteOrder::Big, bytes);
         assert_eq!(read(&[0]), Ok(Some((0, 1))));
         for bytes in [&[0x80, 0][..], &[0xff, 0], &[0x80, 0x80, 0]] {
-            assert_eq!(read(bytes), Err(LengthPrefixedError::VarintOverlong));
+            assert_eq!(read(bytes), Err(VarintError::Overlong));
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::length_field::{ByteOrder, LengthField};
-use super::oversize::{MAX_FRAME_LEN, Unwanted, skip_counted};
+use super::length_field::{ByteOrder, LengthField, VarintError};
+use super::oversize::{MAX_FRAME_LEN, WhenOversized, skip_counted};
 use super::{Decoded, Decoder, EncodeError, Encoder, Payload, Step};
 use crate::buffer::Outbox;
 
@@ -60,7 +60,7 @@ pub struct LengthPrefixed {
     offset: u16,
     field: LengthField,
     order: ByteOrder,
-    oversized: Unwanted,
+    when_oversized: WhenOversized,
     keeps_header: bool,
 }
 
@@ -83,7 +83,7 @@ impl LengthPrefixed {
             offset: 0,
             field,
             order: ByteOrder::Big,
-            oversized: Unwanted::Refused,
+            when_oversized: WhenOversized::Refuse,
             keeps_header: false,
         }
     }
@@ -127,7 +127,7 @@ impl LengthPrefixed {
     /// Skips and reports a frame that is too long, instead of refusing it. Its bytes are thrown
     /// away as they come.
     pub const fn skip_oversized(mut self) -> LengthPrefixed {
-        self.oversized = Unwanted::Skipped;
+        self.when_oversized = WhenOversized::Skip;
         self
     }
 
@@ -163,9 +163,9 @@ impl LengthPrefixed {
             len: body_len,
             limit: self.max_len,
         };
-        match self.oversized {
-            Unwanted::Refused => Err(error),
-            Unwanted::Skipped => {
+        match self.when_oversized {
+            WhenOversized::Refuse => Err(error),
+            WhenOversized::Skip => {
                 // A frame that ends beyond 2^64 bytes does not end.
                 self.unskipped = body_len.saturating_add(header_len as u64);
                 Ok(skip_counted(&mut self.unskipped, input, Some(error)))
@@ -314,6 +314,15 @@ pub enum LengthPrefixedError {
     VarintOverflow,
     /// A varint of more bytes than its value takes.
     VarintOverlong,
+}
+
+impl From<VarintError> for LengthPrefixedError {
+    fn from(error: VarintError) -> LengthPrefixedError {
+        match error {
+            VarintError::Overflow => LengthPrefixedError::VarintOverflow,
+            VarintError::Overlong => LengthPrefixedError::VarintOverlong,
+        }
+    }
 }
 
 impl fmt::Display for LengthPrefixedError {

@@ -2,6 +2,20 @@
 //!
 //! Pure: knows no sockets, no time and no reactor. Every framing of the crate is a [`Decoder`]
 //! and an [`Encoder`], and so may be yours.
+//!
+//! | framing | a frame | default limit |
+//! |---|---|---|
+//! | [`Raw`] | is what one read returned | |
+//! | [`Lines`] | ends with LF or CR LF | 8 KiB |
+//! | [`Delimited`] | ends with any of some strings of bytes | 8 KiB |
+//! | [`LengthPrefixed`] | begins with a binary length | 1 MiB |
+//! | [`Netstring`] | begins with a decimal length, and ends with a comma | 1 MiB |
+//! | [`Fixed`] | has one certain length | that |
+//! | `tokio_codec::Codec` | is what a codec for `tokio_util` makes of it | the codec's |
+//!
+//! All but the last lend frames from where the bytes lie. A frame beyond the limit is an error, or
+//! is skipped and reported while the stream goes on: an option of each. [`testing`] checks that a
+//! decoder, one of these or yours, does not care how the stream is cut.
 
 use std::fmt;
 
@@ -108,6 +122,9 @@ pub trait Decoder {
 
     /// Looks for the next frame at the beginning of `input`, which is not empty.
     ///
+    /// After [`Step::More`] the input begins with the bytes of the last call; after anything else
+    /// with what followed the consumed ones.
+    ///
     /// # Errors
     /// The peer broke the framing. The decoder is not called again.
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Self>;
@@ -164,6 +181,24 @@ pub trait Encoder<Item> {
     /// # Errors
     /// The framing cannot represent `item`: the caller's mistake. Nothing was appended.
     fn encode(&mut self, item: Item, out: &mut Outbox) -> Result<(), EncodeError>;
+
+    /// As [`Encoder::encode`], into bytes of their own: encoded once, they can be sent to many
+    /// with `Intents::send_to`, even from `on_close`, where there is no encoder at hand.
+    ///
+    /// ```
+    /// use windlass::framing::{Encoder, Lines};
+    ///
+    /// assert_eq!(Lines::new().encoded("hello")?, "hello\n");
+    /// # Ok::<(), windlass::framing::EncodeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The framing cannot represent `item`.
+    fn encoded(&mut self, item: Item) -> Result<Bytes, EncodeError> {
+        let mut out = Outbox::new();
+        self.encode(item, &mut out)?;
+        Ok(out.to_vec().into())
+    }
 }
 
 /// A message that the framing cannot represent. The caller is to blame, not the peer.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::oversize::{MAX_FRAME_LEN, Unwanted, skip_counted};
+use super::oversize::{MAX_FRAME_LEN, WhenOversized, skip_counted};
 use super::{Decoded, Decoder, EncodeError, Encoder, Payload, Step};
 use crate::buffer::Outbox;
 
@@ -35,7 +35,7 @@ use crate::buffer::Outbox;
 pub struct Netstring {
     /// Bytes of a frame without digits, colon and comma. Invariant: `max_len <= MAX_FRAME_LEN`.
     max_len: usize,
-    oversized: Unwanted,
+    when_oversized: WhenOversized,
     state: State,
 }
 
@@ -55,7 +55,7 @@ impl Netstring {
     pub const fn new() -> Netstring {
         Netstring {
             max_len: DEFAULT_MAX_LEN,
-            oversized: Unwanted::Refused,
+            when_oversized: WhenOversized::Refuse,
             state: State::Length,
         }
     }
@@ -73,7 +73,7 @@ impl Netstring {
     /// Skips and reports a frame that is too long, instead of refusing it. Its bytes are thrown
     /// away as they come.
     pub const fn skip_oversized(mut self) -> Netstring {
-        self.oversized = Unwanted::Skipped;
+        self.when_oversized = WhenOversized::Skip;
         self
     }
 
@@ -156,7 +156,7 @@ impl Netstring {
                 b':' if at > 0 => return Ok(Some((len, at + 1))),
                 _ => return Err(NetstringError::InvalidLength),
             }
-            if len > self.max_len as u64 && self.oversized == Unwanted::Refused {
+            if len > self.max_len as u64 && self.when_oversized == WhenOversized::Refuse {
                 return Err(self.too_long());
             }
         }
@@ -326,7 +326,7 @@ mod tests {
         let skipped = Event::Skipped(TOO_LONG);
         let expected = [frame("a"), skipped.clone(), frame("b")];
         check(frames, "1:a,12:0123456789xy,1:b,", &expected);
-        check(frames, "12:01234", &[skipped.clone()]);
+        check(frames, "12:01234", std::slice::from_ref(&skipped));
         let expected = [skipped, Event::Malformed(NetstringError::MissingComma)];
         check(frames, "12:0123456789xyz,", &expected);
     }

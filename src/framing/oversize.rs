@@ -24,12 +24,12 @@ pub(super) enum Oversized {
 
 /// What a framing that is told lengths does with a frame beyond the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Unwanted {
-    /// It is an error, and the last that the decoder says.
+pub(super) enum WhenOversized {
+    /// An error, and the last that the decoder says.
     #[default]
-    Refused,
-    /// It is reported and thrown away.
-    Skipped,
+    Refuse,
+    /// Report it and throw it away.
+    Skip,
 }
 
 /// Throws away what there is of the `left` bytes still to be skipped.

@@ -52,6 +52,11 @@ impl Connect {
         address.parse()
     }
 
+    /// Where the connection leads.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The local address to connect from. Default: the OS chooses.
     #[must_use]
     pub fn from_addr(mut self, from: SocketAddr) -> Connect {
@@ -114,6 +119,14 @@ impl From<Address> for Connect {
 impl From<SocketAddr> for Connect {
     fn from(address: SocketAddr) -> Connect {
         Connect::new(address)
+    }
+}
+
+impl TryFrom<&str> for Connect {
+    type Error = AddressError;
+
+    fn try_from(text: &str) -> Result<Connect, AddressError> {
+        text.parse()
     }
 }
 

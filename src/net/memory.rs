@@ -15,7 +15,7 @@ use super::address::Address;
 use super::connect::Connect;
 use super::listen::Listen;
 use super::options::StreamOptions;
-use super::peer::{Peer, PeerListener};
+use super::peer::{MemoryPeer, MemoryPeerListener};
 use super::world::World;
 use super::{Network, Ready, Wake};
 use crate::token::Token;
@@ -103,10 +103,10 @@ impl Memory {
     ///
     /// # Errors
     /// `ConnectionRefused` if nobody listens at `address`, or if the listener's backlog is full.
-    pub fn connect_peer(&self, address: &Address) -> io::Result<Peer> {
+    pub fn connect_peer(&self, address: &Address) -> io::Result<MemoryPeer> {
         let options = StreamOptions::default();
         let end = self.world().connect(address, None, &options)?;
-        Ok(Peer::new(self.world.clone(), end))
+        Ok(MemoryPeer::new(self.world.clone(), end))
     }
 
     /// Lets the test listen at `address`, for the connections that the reactor opens. The backlog
@@ -114,10 +114,10 @@ impl Memory {
     ///
     /// # Errors
     /// `AddrInUse` if somebody listens there already, `InvalidInput` if it is no address.
-    pub fn listen_peer(&self, address: impl Into<Address>) -> io::Result<PeerListener> {
+    pub fn listen_peer(&self, address: impl Into<Address>) -> io::Result<MemoryPeerListener> {
         let listen = Listen::new(address).backlog(128);
         let port = self.world().listen(None, &listen)?;
-        Ok(PeerListener::new(self.world.clone(), port))
+        Ok(MemoryPeerListener::new(self.world.clone(), port))
     }
 
     fn world(&self) -> RefMut<'_, World> {
@@ -273,7 +273,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// A stream of the network's under [`STREAM`], whose first event is taken, and its peer.
-    fn pair() -> (Memory, MemoryStream, Peer) {
+    fn pair() -> (Memory, MemoryStream, MemoryPeer) {
         let mut memory = Memory::new();
         let mut listener = listen(&mut memory, "10.0.0.1:80");
         let peer = connect(&memory, "10.0.0.1:80").unwrap();
@@ -289,7 +289,7 @@ mod tests {
         memory.listen(LISTENER, &listen).unwrap()
     }
 
-    fn connect(memory: &Memory, address: &str) -> io::Result<Peer> {
+    fn connect(memory: &Memory, address: &str) -> io::Result<MemoryPeer> {
         memory.connect_peer(&address.parse().unwrap())
     }
 
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn a_connection_is_refused_where_nobody_listens_and_where_the_backlog_is_full() {
         let mut memory = Memory::new();
-        let refused = |result: io::Result<Peer>| {
+        let refused = |result: io::Result<MemoryPeer>| {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         };
         refused(connect(&memory, "10.0.0.1:80"));
@@ -342,7 +342,7 @@ mod tests {
         let waiting = [(); 2].map(|()| connect(&memory, "10.0.0.1:80").unwrap());
         refused(connect(&memory, "10.0.0.1:80"));
         memory.close_listener(listener);
-        assert!(waiting.iter().all(Peer::is_reset));
+        assert!(waiting.iter().all(MemoryPeer::is_reset));
         refused(connect(&memory, "10.0.0.1:80"));
     }
 

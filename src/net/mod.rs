@@ -34,7 +34,7 @@ pub use memory::{Memory, MemoryListener, MemoryStream};
 pub use mio::{Interest, event::Source as EventSource};
 pub use options::{Keepalive, StreamOptions};
 pub use os::Os;
-pub use peer::{Peer, PeerListener};
+pub use peer::{MemoryPeer, MemoryPeerListener};
 pub use source::FdSource;
 pub use stream::OsStream;
 
@@ -54,6 +54,14 @@ pub trait Network: 'static {
 
     /// The time. Monotonic.
     fn now(&mut self) -> Instant;
+
+    /// The wall clock: the time since 1970-01-01 00:00 UTC. Reactors do not ask each time that they
+    /// need it, but add what the monotonic clock measured since they last did.
+    ///
+    /// `None`, unless a network has one: its wall clock then begins in 1970 with the reactor.
+    fn unix_time(&mut self) -> Option<Duration> {
+        None
+    }
 
     /// Waits for events, at most as long as `timeout` (`None`: for ever), and appends them to
     /// `ready`. An interrupted wait is a short one, not an error.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -138,6 +138,17 @@ impl Network for Os {
     )]
     fn now(&mut self) -> Instant {
         Instant::now()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the real clock is read"
+    )]
+    fn unix_time(&mut self) -> Option<Duration> {
+        // A clock that is set to before 1970 is as good as none.
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
     }
 
     #[inline]

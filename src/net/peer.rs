@@ -1,4 +1,4 @@
-//! `Peer` and `PeerListener`: the test's side of connections in a `Memory`.
+//! `MemoryPeer` and `MemoryPeerListener`: the test's side of connections in a `Memory`.
 //!
 //! Knows neither tokens nor events: a test looks when it likes.
 
@@ -13,18 +13,18 @@ use super::world::World;
 /// Dropping it closes the connection, as dropping a `std::net::TcpStream` does: with a FIN, or with
 /// a reset if there is input that was not taken.
 #[derive(Debug)]
-pub struct Peer {
+pub struct MemoryPeer {
     world: Rc<RefCell<World>>,
     end: usize,
 }
 
-impl Peer {
-    pub(super) fn new(world: Rc<RefCell<World>>, end: usize) -> Peer {
-        Peer { world, end }
+impl MemoryPeer {
+    pub(super) fn new(world: Rc<RefCell<World>>, end: usize) -> MemoryPeer {
+        MemoryPeer { world, end }
     }
 
     /// Sends, and answers how many bytes were taken: fewer when the other end has not read and
-    /// its capacity is reached, 0 after [`Peer::finish`] or a reset.
+    /// its capacity is reached, 0 after [`MemoryPeer::finish`] or a reset.
     pub fn send(&self, bytes: &[u8]) -> usize {
         self.world().write(self.end, bytes).unwrap_or(0)
     }
@@ -75,7 +75,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for MemoryPeer {
     fn drop(&mut self) {
         self.world().close(self.end, false);
     }
@@ -83,20 +83,20 @@ impl Drop for Peer {
 
 /// The test as a listener, for the connections that a reactor opens.
 #[derive(Debug)]
-pub struct PeerListener {
+pub struct MemoryPeerListener {
     world: Rc<RefCell<World>>,
     port: usize,
 }
 
-impl PeerListener {
-    pub(super) fn new(world: Rc<RefCell<World>>, port: usize) -> PeerListener {
-        PeerListener { world, port }
+impl MemoryPeerListener {
+    pub(super) fn new(world: Rc<RefCell<World>>, port: usize) -> MemoryPeerListener {
+        MemoryPeerListener { world, port }
     }
 
     /// The next connection, if there is one.
-    pub fn accept(&self) -> Option<Peer> {
+    pub fn accept(&self) -> Option<MemoryPeer> {
         let end = self.world.borrow_mut().accept(self.port).ok()?;
-        Some(Peer::new(self.world.clone(), end))
+        Some(MemoryPeer::new(self.world.clone(), end))
     }
 
     /// The address to connect to.
@@ -105,7 +105,7 @@ impl PeerListener {
     }
 }
 
-impl Drop for PeerListener {
+impl Drop for MemoryPeerListener {
     fn drop(&mut self) {
         self.world.borrow_mut().close_listener(self.port);
     }

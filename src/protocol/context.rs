@@ -73,14 +73,13 @@ impl<'a, E> Context<'a, E> {
     where
         E: Encoder<Item>,
     {
-        let mut out = Outbox::new();
-        self.encoder.encode(item, &mut out)?;
-        Ok(out.to_vec().into())
+        self.encoder.encoded(item)
     }
 
     /// The output queue itself, for bytes that are already framed.
     ///
-    /// After our half has ended, what is written here is thrown away.
+    /// What is written here after [`Context::finish`] still leaves with the rest; once our FIN is
+    /// out, it is thrown away.
     pub fn out(&mut self) -> &mut Outbox {
         &mut self.effects.out
     }

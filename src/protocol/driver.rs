@@ -9,6 +9,7 @@ use super::effects::{Effects, Ending, Intents, TimerId};
 use super::{Mail, Protocol};
 use crate::close::CloseReason;
 use crate::framing::{Decoder, Step};
+use crate::limits::Patience;
 
 /// A protocol together with its framing, driven by a connection.
 ///
@@ -28,6 +29,8 @@ pub trait Driver: sealed::Sealed {
     #[doc(hidden)]
     fn on_timer(&mut self, timer: TimerId, fx: &mut Effects);
     #[doc(hidden)]
+    fn on_timeout(&mut self, reason: CloseReason, fx: &mut Effects);
+    #[doc(hidden)]
     fn on_mail(&mut self, mail: Mail, fx: &mut Effects);
     #[doc(hidden)]
     fn on_shutdown(&mut self, fx: &mut Effects);
@@ -35,6 +38,8 @@ pub trait Driver: sealed::Sealed {
     fn on_close(&mut self, reason: CloseReason, intents: &mut Intents);
     #[doc(hidden)]
     fn max_pending(&self) -> Option<usize>;
+    #[doc(hidden)]
+    fn patience(&self) -> Option<&Patience>;
 }
 
 /// What a decode loop did.
@@ -209,6 +214,11 @@ impl<P: Protocol> Driver for Stack<P> {
             .on_timer(timer, &mut Context::new(fx, &mut self.encoder));
     }
 
+    fn on_timeout(&mut self, reason: CloseReason, fx: &mut Effects) {
+        self.protocol
+            .on_timeout(reason, &mut Context::new(fx, &mut self.encoder));
+    }
+
     fn on_mail(&mut self, mail: Mail, fx: &mut Effects) {
         self.protocol
             .on_mail(mail, &mut Context::new(fx, &mut self.encoder));
@@ -225,6 +235,11 @@ impl<P: Protocol> Driver for Stack<P> {
 
     fn max_pending(&self) -> Option<usize> {
         self.decoder.max_pending()
+    }
+
+    #[inline]
+    fn patience(&self) -> Option<&Patience> {
+        self.protocol.patience()
     }
 }
 
@@ -253,6 +268,10 @@ impl Driver for Box<dyn Driver> {
         (**self).on_timer(timer, fx);
     }
 
+    fn on_timeout(&mut self, reason: CloseReason, fx: &mut Effects) {
+        (**self).on_timeout(reason, fx);
+    }
+
     fn on_mail(&mut self, mail: Mail, fx: &mut Effects) {
         (**self).on_mail(mail, fx);
     }
@@ -267,6 +286,10 @@ impl Driver for Box<dyn Driver> {
 
     fn max_pending(&self) -> Option<usize> {
         (**self).max_pending()
+    }
+
+    fn patience(&self) -> Option<&Patience> {
+        (**self).patience()
     }
 }
 

@@ -135,6 +135,8 @@ pub struct Intents {
     pub(crate) token: Token,
     /// The time of this turn.
     pub(crate) now: Instant,
+    /// The same by the wall clock, since 1970.
+    pub(crate) unix_time: Duration,
     pub(crate) tokens: Tokens,
     pub(crate) list: Vec<Intent>,
     /// Names of timers that are set.
@@ -195,6 +197,7 @@ impl Intents {
         Intents {
             token: Token::from_parts(u32::MAX, u32::MAX),
             now,
+            unix_time: Duration::ZERO,
             tokens: Tokens::default(),
             list: Vec::new(),
             timer_ids: Tokens::default(),
@@ -211,6 +214,12 @@ impl Intents {
     /// The time at which this turn began. One reading serves all callbacks of a turn.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// The wall clock at that time, since 1970-01-01 00:00 UTC. It follows the network's clock
+    /// within a quarter of a second: good for dates, not for measuring.
+    pub fn unix_time(&self) -> Duration {
+        self.unix_time
     }
 
     /// Whether `token` still names an entry.

@@ -23,6 +23,7 @@ pub use effects::{Intents, Sent, TimerId};
 
 use crate::close::CloseReason;
 use crate::framing::Decoder;
+use crate::limits::Patience;
 
 /// A message from elsewhere in the program; see `Remote::post` and [`Intents::mail_to`].
 /// The receiver downcasts it to the type it expects.
@@ -94,7 +95,20 @@ pub trait Protocol {
         let _ = (timer, cx);
     }
 
-    /// A message for this connection has arrived from elsewhere in the program.
+    /// How long the peer is waited for in the present state; asked for after events. `None`: as
+    /// the limits of the service say.
+    fn patience(&self) -> Option<&Patience> {
+        None
+    }
+
+    /// The peer has done nothing for too long, or has been too slow, and `reason` says in which
+    /// way. What is sent here still reaches the peer; then the connection finishes.
+    fn on_timeout(&mut self, reason: CloseReason, cx: &mut Context<'_, Self::Encoder>) {
+        let _ = (reason, cx);
+    }
+
+    /// A message for this connection has arrived from elsewhere in the program. While the
+    /// connection is still being made, that may be before [`Protocol::on_open`].
     fn on_mail(&mut self, mail: Mail, cx: &mut Context<'_, Self::Encoder>) {
         let _ = mail;
         log::warn!("{}: the protocol takes no mail", cx.token());

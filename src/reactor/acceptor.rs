@@ -67,8 +67,11 @@ where
     fn accept_some(&mut self, token: Token, core: &mut Core<N>) {
         for _ in 0..core.budgets.accepts {
             // The fresh ones are not attached yet, but they count.
-            if !self.governor.has_room(self.service.counters.live.get()) {
+            if self.service.is_full.get() {
                 // Peers wait in the backlog until enough connections have ended.
+                return;
+            }
+            if !self.governor.has_room(self.service.counters.live.get()) {
                 self.service.is_full.set(true);
                 return;
             }
@@ -202,7 +205,7 @@ where
     }
 
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.armed = None;
+        core.forget_fired(&mut self.armed);
         self.accept_some(token, core);
         Outcome::Alive
     }
@@ -219,11 +222,8 @@ where
                 self.accept_some(token, core);
                 Outcome::Alive
             }
-            Command::Mail(_) => {
-                core.stats.undeliverable += 1;
-                Outcome::Alive
-            }
             Command::Send(..)
+            | Command::Mail(_)
             | Command::Timer(_)
             | Command::OwnTimer(..)
             | Command::FinishWrites
@@ -239,6 +239,10 @@ where
             self.service.name
         );
         core.disarm(&mut self.armed);
+    }
+
+    fn takes_mail(&self) -> bool {
+        false
     }
 
     fn on_peer_closed(&mut self, token: Token) {

@@ -50,6 +50,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             Ok(true) => {
                 add(&self.service.counters.connected, 1);
                 self.latch = self.latch.or(Readiness::WRITABLE);
+                core.disarm(&mut self.armed);
                 if let Some(load) = &mut self.conn.load {
                     load.attempt = None;
                 }
@@ -84,7 +85,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 core.arm(
                     token,
                     &mut self.armed,
-                    self.conn.deadline(&self.service.limits),
+                    self.conn
+                        .deadline(&self.service.limits, core.is_shutting_down),
                 );
                 Outcome::Alive
             }
@@ -123,7 +125,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             core.arm(
                 token,
                 &mut self.armed,
-                self.conn.deadline(&self.service.limits),
+                self.conn
+                    .deadline(&self.service.limits, core.is_shutting_down),
             );
             return Outcome::Alive;
         }
@@ -134,7 +137,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     /// The deadline of an attempt, or the end of the wait before the next one, has come.
     pub(super) fn on_connect_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        let deadline = self.conn.deadline(&self.service.limits);
+        let deadline = self
+            .conn
+            .deadline(&self.service.limits, core.is_shutting_down);
         let attempt = self
             .conn
             .load

@@ -43,14 +43,34 @@ pub(super) struct Core<N: Network> {
     pub(super) origin: Instant,
     /// Milliseconds since `origin`, rounded down: the time of this turn.
     pub(super) tick: u64,
+    /// The wall clock at `origin`, since 1970.
+    pub(super) unix_origin: Duration,
+    /// When, after `origin`, the wall clock is read again.
+    pub(super) unix_due: Duration,
 }
 
 impl<N: Network> Core<N> {
-    /// Reads the clock: once per turn.
+    /// Reads the clock: once per turn, and whenever the reactor is called between two turns,
+    /// which may be any time after the last one.
     pub(super) fn read_clock(&mut self) {
         let now = self.network.now();
         self.fx.intents.now = now;
-        self.tick = now.saturating_duration_since(self.origin).as_millis() as u64;
+        let since_origin = now.saturating_duration_since(self.origin);
+        self.tick = since_origin.as_millis() as u64;
+        if since_origin >= self.unix_due {
+            self.read_wall_clock(since_origin);
+        }
+        self.fx.intents.unix_time = self.unix_origin + since_origin;
+    }
+
+    /// Somebody may have set the wall clock, so it is read now and then; in between the monotonic
+    /// clock, which is read anyway, tells how far it has moved.
+    #[cold]
+    fn read_wall_clock(&mut self, since_origin: Duration) {
+        self.unix_due = since_origin + WALL_CLOCK_PERIOD;
+        if let Some(unix_time) = self.network.unix_time() {
+            self.unix_origin = unix_time.saturating_sub(since_origin);
+        }
     }
 
     /// The tick at which something that is `after` from now is due; never early.
@@ -74,6 +94,13 @@ impl<N: Network> Core<N> {
             self.wheel.cancel(key);
         }
         *armed = Some(self.wheel.insert(tick, Due::Entry(token)));
+    }
+
+    /// A deadline of the entry has come: forgets it, unless another one was armed since.
+    pub(super) fn forget_fired(&self, armed: &mut Option<TimerKey>) {
+        if armed.is_some_and(|key| self.wheel.deadline(key).is_none()) {
+            *armed = None;
+        }
     }
 
     /// Forgets the deadline of an entry that is ending.
@@ -196,6 +223,11 @@ pub(super) trait Entry<N: Network> {
     /// A callback of it panicked; it is not called again but for `release`.
     fn on_panic(&mut self, token: Token, core: &mut Core<N>);
 
+    /// Whether mail for it is worth delivering.
+    fn takes_mail(&self) -> bool {
+        true
+    }
+
     /// A connection that it accepted has ended.
     fn on_peer_closed(&mut self, token: Token) {
         let _ = token;
@@ -241,3 +273,6 @@ pub(super) trait Entry<N: Network> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }
+
+/// How long a reading of the wall clock serves.
+const WALL_CLOCK_PERIOD: Duration = Duration::from_millis(250);

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use crate::net::Wake;
@@ -148,11 +148,8 @@ impl Mailbox {
     }
 
     pub(super) fn take(&self) -> Option<Letter> {
-        match self.receiver.try_recv() {
-            Ok(letter) => Some(letter),
-            // Our own `remote` keeps the channel connected.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        // Our own `remote` keeps the channel connected: an error means that it is empty.
+        self.receiver.try_recv().ok()
     }
 
     /// The grace of a shutdown that was asked for, once.

@@ -4,6 +4,7 @@
 //! door; `turn.rs` is the loop.
 
 mod acceptor;
+mod commands;
 mod config;
 mod connecting;
 mod core;
@@ -17,6 +18,7 @@ mod stats;
 mod stream;
 mod timers;
 mod turn;
+mod wishes;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -92,7 +94,7 @@ impl<N: Network> Reactor<N> {
     /// A reactor on the given network.
     pub fn with_config(mut network: N, config: Config) -> Reactor<N> {
         let origin = network.now();
-        let core = Core {
+        let mut core = Core {
             network,
             fx: Effects::new(origin),
             wheel: Wheel::new(),
@@ -108,7 +110,10 @@ impl<N: Network> Reactor<N> {
             catch_panics: config.catch_panics,
             origin,
             tick: 0,
+            unix_origin: Duration::ZERO,
+            unix_due: Duration::ZERO,
         };
+        core.read_clock();
         Reactor {
             entries: Vec::new(),
             core,
@@ -394,8 +399,8 @@ impl<N: Network> Reactor<N> {
             .ok_or(Gone)
     }
 
-    /// Asks something of an entry, from outside of a turn. The last turn may be long ago, and what
-    /// begins now is not to be timed from then.
+    /// Commands an entry from outside of a turn. The last turn may be long ago: what is timed
+    /// from now on must not be early.
     fn command(&mut self, token: Token, command: Command) -> Result<(), Gone> {
         self.core.read_clock();
         let was_there = self.call(token, |entry, core| entry.on_command(token, command, core));
@@ -444,7 +449,10 @@ impl<N: Network> Drop for Reactor<N> {
     /// Resets what is still open, and tells its protocols.
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            // What the last callbacks ask for is answered: nothing more is opened.
+            self.core.is_shutting_down = true;
             self.abort_all(CloseReason::Shutdown);
+            self.apply();
             self.release_dead();
         }
     }

@@ -45,6 +45,7 @@ impl Reactor<Os> {
         protocol: P,
     ) -> Result<Token, Error> {
         let mut stream = OsStream::adopt(stream.into())?;
+        self.core.read_clock();
         let token = self.core.fx.intents.tokens.reserve();
         if let Err(error) = self.core.network.register(token, &mut stream) {
             self.core.fx.intents.tokens.release(token);

@@ -13,7 +13,7 @@ use crate::buffer::{MAX_SLICES, Reuse};
 use crate::close::CloseReason;
 use crate::connection::{Connection, Event, Flags, Need, State};
 use crate::net::{Address, Network, Readiness, StreamOptions};
-use crate::protocol::{Driver, Effects, Intent, Stop};
+use crate::protocol::{Driver, Effects, Stop};
 use crate::token::Token;
 
 /// A stream socket with the connection that runs on it.
@@ -53,11 +53,24 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// recorded that others have to see first.
     ///
     /// Answers whether more could be done at once.
+    #[inline]
     pub(super) fn run(&mut self, core: &mut Core<N>) -> bool {
+        let is_runnable = self.work(core);
+        if !self.conn.is_shutdown_due(is_runnable) {
+            return is_runnable;
+        }
+        self.conn.on_shutdown(&mut core.fx);
+        self.settle(core, &[]);
+        self.work(core)
+    }
+
+    fn work(&mut self, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
         let mut frames = core.budgets.frames;
-        self.flush(core, &[]);
         loop {
+            // First for the output of others, then because whatever happened in the last round
+            // may have ended our half: with nothing queued, no event would follow to tell us.
+            self.flush(core, &[]);
             let need = self.conn.need(core.fx.out.len(), &self.service.limits);
             let is_spent = match need {
                 Need::Rest => return false,
@@ -107,7 +120,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 *bytes = bytes.saturating_sub(len);
                 add(&self.service.counters.bytes_in, len as u64);
                 if need == Need::Discard {
-                    self.conn.on_discarded(len, &self.service.limits, tick);
+                    self.conn
+                        .on_discarded(len, &self.service.limits, &mut core.loads, tick);
                     return;
                 }
                 self.conn.on_read(tick);
@@ -126,7 +140,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     /// Drives what was just read from where it lies.
-    #[inline]
+    #[inline(always)]
     fn drive_fresh(&mut self, core: &mut Core<N>, len: usize, frames: &mut usize) {
         // The buffer is taken out for the time, because everything else of the core is needed
         // beside it. After a panic the reactor makes a new one.
@@ -167,7 +181,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 
     /// Drives `input` and writes what that produced while `input` is still at hand: a large frame
     /// that is sent back as it came is not copied.
-    #[inline]
+    #[inline(always)]
     fn drive(
         &mut self,
         core: &mut Core<N>,
@@ -205,10 +219,13 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// Writes what is queued, as far as the kernel takes it.
     #[inline]
     fn flush(&mut self, core: &mut Core<N>, input: &[u8]) {
-        let state = self.conn.state();
-        if core.fx.out.is_empty() && !state.awaits_flush() {
-            return;
+        if !core.fx.out.is_empty() || self.conn.state().awaits_flush() {
+            self.flush_queue(core, input);
         }
+    }
+
+    fn flush_queue(&mut self, core: &mut Core<N>, input: &[u8]) {
+        let state = self.conn.state();
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -238,17 +255,18 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let written = before - core.fx.out.len();
         if written > 0 {
             add(&self.service.counters.bytes_out, written as u64);
-            self.conn.on_written(core.tick);
+            self.conn.on_written(&self.service.limits, core.tick);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
-            self.conn.on(Event::Flushed, core.tick);
-            let state = self.conn.state();
-            if state.is_write_closed() && state.closed().is_none() {
-                if let Err(error) = core.network.shutdown_write(stream) {
-                    self.conn
-                        .on(Event::Fail(CloseReason::from(&error)), core.tick);
-                }
-            }
+            let next = state.on(Event::Flushed);
+            let sends_fin = next.is_write_closed() && next.closed().is_none();
+            // Our FIN is sent before it counts as sent: if that fails, the peer has gone with
+            // what we owed it.
+            let event = match sends_fin.then(|| core.network.shutdown_write(stream)) {
+                Some(Err(error)) => Event::Fail(CloseReason::from(&error)),
+                None | Some(Ok(())) => Event::Flushed,
+            };
+            self.conn.on(event, core.tick);
         }
     }
 
@@ -268,11 +286,13 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if is_runnable {
             self.enqueue(token, core);
         }
-        core.arm(
-            token,
-            &mut self.armed,
-            self.conn.deadline(&self.service.limits),
-        );
+        // The deadline of a connection at rest only moves away: if one is armed, it is not later.
+        if self.armed.is_none() || !self.conn.is_at_rest() {
+            let deadline = self
+                .conn
+                .deadline(&self.service.limits, core.is_shutting_down);
+            core.arm(token, &mut self.armed, deadline);
+        }
         Outcome::Alive
     }
 
@@ -291,33 +311,6 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         self.service.on_closed(reason);
         self.conn.on_close(reason, &mut core.fx, &mut core.loads);
         Outcome::Closed
-    }
-
-    /// Others' bytes, to be queued behind ours.
-    fn accept_bytes(&mut self, bytes: bytes::Bytes, from: Option<Token>, core: &mut Core<N>) {
-        if !self.conn.state().may_send() {
-            return;
-        }
-        let is_over = self.conn.flags().has(Flags::OVER);
-        if is_over && from.is_none() && self.service.skip_when_slow {
-            core.fx.intents.missed = core.fx.intents.missed.saturating_add(1);
-            add(&self.service.counters.missed, 1);
-            return;
-        }
-        core.fx.out.put_shared(bytes);
-        self.settle(core, &[]);
-    }
-
-    /// Holds whoever forwards to us while we have no room.
-    fn hold(&mut self, from: Token, core: &mut Core<N>) {
-        if self.conn.flags().has(Flags::OVER)
-            && let Some(load) = &mut self.conn.load
-        {
-            if !load.waiters.contains(&from) {
-                load.waiters.push(from);
-            }
-            core.fx.intents.list.push(Intent::Hold(from));
-        }
     }
 }
 
@@ -358,69 +351,25 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 
     fn on_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.armed = None;
+        core.forget_fired(&mut self.armed);
         if matches!(self.conn.state(), State::Connecting(_)) {
             return self.on_connect_deadline(token, core);
         }
-        self.conn.on_deadline(&self.service.limits, core.tick);
-        self.conn.begin(token, &self.service.limits, &mut core.fx);
+        let limits = &self.service.limits;
+        let overdue = self.conn.overdue(limits, core.is_shutting_down, core.tick);
+        self.conn.begin(token, limits, &mut core.fx);
+        if let Some(event) = overdue {
+            self.conn.on_overdue(event, &mut core.fx, core.tick);
+        }
+        if let Some(event) = overdue {
+            self.conn.on_overdue(event, &mut core.fx, core.tick);
+        }
         let is_runnable = self.run(core);
         self.end(token, core, is_runnable)
     }
 
     fn on_command(&mut self, token: Token, command: Command, core: &mut Core<N>) -> Outcome {
-        match command {
-            Command::OwnTimer(id, is_set) => {
-                let load = self.conn.load.get_or_insert_with(|| core.loads.take());
-                if is_set {
-                    load.timers.push(id);
-                } else {
-                    load.timers.retain(|own| *own != id);
-                }
-                return Outcome::Alive;
-            }
-            Command::Hold => {
-                self.conn.flags().set(Flags::HELD, true);
-                return Outcome::Alive;
-            }
-            _ => {}
-        }
-        self.conn.begin(token, &self.service.limits, &mut core.fx);
-        let tick = core.tick;
-        let mut forwarder = None;
-        match command {
-            Command::Send(bytes, from) => {
-                forwarder = from;
-                self.accept_bytes(bytes, from, core);
-            }
-            Command::Mail(mail) => self.conn.on_mail(mail, &mut core.fx),
-            Command::Timer(id) => self.conn.on_timer(id, &mut core.fx),
-            Command::Finish(reason) => self.conn.on(Event::Finish(reason), tick),
-            Command::FinishWrites => self.conn.on(Event::FinishWrites, tick),
-            Command::Abort(reason) => self.conn.on(Event::Fail(reason), tick),
-            Command::Resume => {
-                self.conn.flags().set(Flags::PAUSED, false);
-                core.fx.control.is_paused = false;
-            }
-            Command::Release => self.conn.flags().set(Flags::HELD, false),
-            Command::OwnTimer(..) | Command::Hold => {}
-            Command::Shutdown => {
-                // What had arrived by now is served first.
-                self.latch = self.latch.or(Readiness::READABLE);
-                self.run(core);
-                if self.conn.state().closed().is_none() {
-                    self.conn.on_shutdown(&mut core.fx);
-                }
-            }
-        }
-        core.fx.control.is_mute = !self.conn.state().may_send();
-        self.settle(core, &[]);
-        let is_runnable = self.run(core);
-        let outcome = self.end(token, core, is_runnable);
-        if let (Some(from), Outcome::Alive) = (forwarder, outcome) {
-            self.hold(from, core);
-        }
-        outcome
+        self.obey(token, command, core)
     }
 
     fn on_panic(&mut self, token: Token, core: &mut Core<N>) {
@@ -492,8 +441,20 @@ fn write<N: Network>(
 ) -> io::Result<usize> {
     let (front, is_all) = fx.out.front(input);
     if is_all {
-        return network.write(stream, front);
+        network.write(stream, front)
+    } else {
+        write_vectored(network, stream, fx, input)
     }
+}
+
+/// Apart, so that the room for so many slices is not made for a write of one.
+#[inline(never)]
+fn write_vectored<N: Network>(
+    network: &mut N,
+    stream: &mut N::Stream,
+    fx: &Effects,
+    input: &[u8],
+) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = fx.out.gather(input, &mut slices);
     network.write_vectored(stream, &slices[..count])
@@ -502,22 +463,34 @@ fn write<N: Network>(
 /// What an event latches. Errors and hang-ups count as "try it": the operation tells the truth.
 #[inline]
 fn latched(readiness: Readiness) -> Readiness {
-    let mut latch = Readiness::NONE;
+    const HINTS: Readiness = Readiness::READ_CLOSED
+        .or(Readiness::WRITE_CLOSED)
+        .or(Readiness::ERROR);
+    if !readiness.has(HINTS) {
+        return readiness;
+    }
+    let mut latch = Readiness::READ_CLOSED;
     if readiness.wants_read() {
         latch = latch.or(Readiness::READABLE);
     }
     if readiness.wants_write() {
         latch = latch.or(Readiness::WRITABLE);
     }
-    if readiness.has(
-        Readiness::READ_CLOSED
-            .or(Readiness::WRITE_CLOSED)
-            .or(Readiness::ERROR),
-    ) {
-        latch = latch.or(Readiness::READ_CLOSED);
-    }
     latch
 }
 
 /// The bits that `WouldBlock` on a read refutes.
 const READ_BITS: Readiness = Readiness::READABLE.or(Readiness::READ_CLOSED);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::Raw;
+    use crate::net::Os;
+    use crate::protocol::{Echo, Stack};
+
+    #[test]
+    fn an_idle_connection_costs_seventy_two_bytes_beside_its_slot_and_its_deadline() {
+        assert!(size_of::<StreamEntry<Os, Stack<Echo<Raw>>>>() <= 72);
+    }
+}

@@ -7,11 +7,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use super::core::{Command, Core, Due, Entry, Outcome};
+use super::mailbox::Mailbox;
 use super::{Error, Reactor};
 use crate::buffer::Reuse;
 use crate::close::CloseReason;
+use crate::connection::ticks_in;
 use crate::net::{Network, Readiness};
-use crate::protocol::{Control, Intent, Mail};
+use crate::protocol::{Control, Mail};
 use crate::token::Token;
 
 impl<N: Network> Reactor<N> {
@@ -152,10 +154,14 @@ impl<N: Network> Reactor<N> {
         let Some(Some(timer)) = self.core.user_timers.get_mut(index) else {
             return;
         };
+        if self.core.wheel.deadline(timer.key).is_some() {
+            // … and another one was set under its index, which is not due.
+            return;
+        }
         let (owner, id) = (timer.owner, timer.id);
         if let Some(every) = timer.every {
             // After a stall the missed firings are skipped, not made up for in a burst.
-            let period = (every.as_millis() as u64).max(1);
+            let period = ticks_in(every).max(1);
             let missed = (self.core.tick - at) / period;
             let next = at.saturating_add(period.saturating_mul(missed + 1));
             timer.key = self.core.wheel.insert(next, Due::User(index as u32));
@@ -182,7 +188,7 @@ impl<N: Network> Reactor<N> {
             self.apply();
         }
         for _ in 0..self.core.budgets.mails {
-            let Some(letter) = self.mailbox.as_ref().and_then(|mailbox| mailbox.take()) else {
+            let Some(letter) = self.mailbox.as_ref().and_then(Mailbox::take) else {
                 return;
             };
             self.core.stats.mails += 1;
@@ -193,8 +199,8 @@ impl<N: Network> Reactor<N> {
         self.has_mail = true;
     }
 
-    fn deliver(&mut self, to: Token, mail: Mail) {
-        if self.entry(to).is_ok() {
+    pub(super) fn deliver(&mut self, to: Token, mail: Mail) {
+        if matches!(self.entry(to), Ok(entry) if entry.takes_mail()) {
             self.call(to, |entry, core| {
                 entry.on_command(to, Command::Mail(mail), core)
             });
@@ -301,7 +307,8 @@ impl<N: Network> Reactor<N> {
         if self.dead.is_empty() {
             return;
         }
-        for (token, entry) in mem::take(&mut self.dead) {
+        let mut dead = mem::take(&mut self.dead);
+        for (token, entry) in dead.drain(..) {
             let listener = entry.service().listener;
             let has_room_again = entry.service().has_room_again();
             entry.release(&mut self.core);
@@ -314,6 +321,10 @@ impl<N: Network> Reactor<N> {
                 self.wake_listener(listener);
             }
         }
+        if self.dead.is_empty() {
+            // Its memory serves again.
+            self.dead = dead;
+        }
         for listener in mem::take(&mut self.core.starved) {
             self.wake_listener(listener);
         }
@@ -325,94 +336,7 @@ impl<N: Network> Reactor<N> {
         });
         self.apply();
     }
-
-    /// Applies what callbacks recorded, in order, and attaches what they made. What these
-    /// applications record in turn is applied as well, up to a bound; then others come first.
-    pub(super) fn apply(&mut self) {
-        for _ in 0..MAX_ROUNDS {
-            if self.core.fx.intents.list.is_empty() && self.core.adopted.is_empty() {
-                return;
-            }
-            for (token, entry) in mem::take(&mut self.core.adopted) {
-                self.attach(token, entry);
-            }
-            let mut list = mem::take(&mut self.intents);
-            mem::swap(&mut list, &mut self.core.fx.intents.list);
-            for intent in list.drain(..) {
-                self.apply_one(intent);
-            }
-            list.shrink_to(KEPT_INTENTS);
-            self.intents = list;
-        }
-    }
-
-    fn apply_one(&mut self, intent: Intent) {
-        let (token, command) = match intent {
-            Intent::Send { to, bytes } => (to, Command::Send(bytes, None)),
-            Intent::Forward { from, to, bytes } => (to, Command::Send(bytes, Some(from))),
-            Intent::Mail { to, mail } => return self.deliver(to, mail),
-            Intent::Finish(token) => (token, Command::Finish(CloseReason::Finished)),
-            Intent::FinishWrites(token) => (token, Command::FinishWrites),
-            Intent::Abort(token) => (token, Command::Abort(CloseReason::Aborted)),
-            Intent::Resume(token) => (token, Command::Resume),
-            Intent::Hold(token) => (token, Command::Hold),
-            Intent::Release(token) => (token, Command::Release),
-            Intent::Connect { token, to, driver } => return self.open(token, *to, driver),
-            Intent::SetTimer {
-                owner,
-                id,
-                after,
-                every,
-            } => {
-                if self.entry(owner).is_err() {
-                    return self.core.fx.intents.release_timer_id(id);
-                }
-                self.core.set_timer(owner, id, after, every);
-                (owner, Command::OwnTimer(id, true))
-            }
-            Intent::CancelTimer { owner, id } => {
-                self.core.cancel_timer(owner, id);
-                (owner, Command::OwnTimer(id, false))
-            }
-            Intent::Shutdown { grace } => return self.begin_shutdown(grace),
-        };
-        self.call(token, |entry, core| entry.on_command(token, command, core));
-    }
-
-    /// Asks every entry to end, and sees to it that this is over when the grace is.
-    pub(super) fn begin_shutdown(&mut self, grace: Duration) {
-        let at = self.core.tick_after(grace);
-        self.core.wheel.insert(at, Due::Grace);
-        if mem::replace(&mut self.core.is_shutting_down, true) {
-            return;
-        }
-        log::info!("shutting down, within {grace:?}");
-        for index in 0..self.entries.len() {
-            if let Some(token) = self.core.fx.intents.tokens.at(index) {
-                self.call(token, |entry, core| {
-                    entry.on_command(token, Command::Shutdown, core)
-                });
-                // An entry does not read on while wishes wait to be applied, be they another's,
-                // and this one is to be served what has arrived before it is told.
-                self.apply();
-            }
-        }
-    }
-
-    /// Resets whatever is left.
-    pub(super) fn abort_all(&mut self, reason: CloseReason) {
-        for index in 0..self.entries.len() {
-            if let Some(token) = self.core.fx.intents.tokens.at(index) {
-                let abort = Command::Abort(reason);
-                self.call(token, |entry, core| entry.on_command(token, abort, core));
-            }
-        }
-    }
 }
 
-/// Rounds of intents that breed intents within one event; the rest waits for the next turn.
-const MAX_ROUNDS: usize = 8;
-/// Intents for which memory is kept from event to event.
-const KEPT_INTENTS: usize = 4096;
 /// A deadline nearer than this (ticks) is worth a clock reading of its own before the poll.
 const NEAR_TICKS: u64 = 1000;

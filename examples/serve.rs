@@ -1,0 +1,175 @@
+//! Everything at once: all the services of this crate, on one reactor.
+//!
+//! Step four of the story: a listener more is a line more. Whatever the services are, they share
+//! one thread, one poller and one read buffer, and none can starve the others. Try it:
+//!
+//! ```text
+//! cargo run --release --example serve -- --stats 5
+//! printf 'hello\n' | nc -N 127.0.0.1 7000
+//! ```
+
+mod common;
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, value_parser};
+
+use windlass::framing::LengthPrefixed;
+use windlass::net::{Address, Listen};
+use windlass::protocol::Chargen;
+use windlass::{Discard, Echo, Error, Lines, Raw, Reactor, Token};
+
+/// Every service, in the order in which their sockets are announced. The ports leave room for the
+/// other examples, so that they run side by side.
+const SERVICES: [Service; 6] = [
+    Service {
+        name: "echo",
+        about: "echo, of whatever a read returns",
+        scheme: "tcp",
+        port: 7000,
+        open: |reactor, address| {
+            let listen = Listen::new(address).name("echo");
+            reactor.listen(listen, |_| Echo::<Raw>::default())
+        },
+    },
+    Service {
+        name: "chat",
+        about: "the chat server",
+        scheme: "tcp",
+        port: 7004,
+        open: |reactor, address| common::chat::listen(reactor, address, Duration::from_secs(30)),
+    },
+    Service {
+        name: "echo-lines",
+        about: "echo, line by line",
+        scheme: "tcp",
+        port: 7005,
+        open: |reactor, address| {
+            let listen = Listen::new(address).name("echo-lines");
+            reactor.listen(listen, |_| Echo::<Lines>::default())
+        },
+    },
+    Service {
+        name: "echo-length",
+        about: "echo, of frames behind a length of four bytes, big-endian",
+        scheme: "tcp",
+        port: 7006,
+        open: |reactor, address| {
+            let listen = Listen::new(address).name("echo-length");
+            reactor.listen(listen, |_| Echo::<LengthPrefixed>::default())
+        },
+    },
+    Service {
+        name: "discard",
+        about: "takes everything, and says nothing",
+        scheme: "tcp",
+        port: 7007,
+        open: |reactor, address| reactor.listen(Listen::new(address).name("discard"), |_| Discard),
+    },
+    Service {
+        name: "chargen",
+        about: "sends for as long as the peer takes it",
+        scheme: "tcp",
+        port: 7008,
+        open: |reactor, address| {
+            let listen = Listen::new(address).name("chargen");
+            reactor.listen(listen, |_| Chargen::endless())
+        },
+    },
+];
+
+/// A row of the table.
+struct Service {
+    /// Also the option that gives it another address.
+    name: &'static str,
+    about: &'static str,
+    scheme: &'static str,
+    port: u16,
+    open: fn(&mut Reactor, Address) -> Result<Token, Error>,
+}
+
+impl Service {
+    fn option(&self) -> Arg {
+        Arg::new(self.name)
+            .long(self.name)
+            .value_name("ADDRESS")
+            .value_parser(value_parser!(Address))
+            .help(format!("{} [default: HOST:{}]", self.about, self.port))
+    }
+
+    fn address(&self, args: &Args, matches: &ArgMatches) -> Address {
+        let port = if args.port0 { 0 } else { self.port };
+        match matches.get_one::<Address>(self.name) {
+            Some(address) => address.clone(),
+            None => SocketAddr::new(args.host, port).into(),
+        }
+    }
+}
+
+/// Runs every service on one reactor.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen, unless a service is given an address of its own.
+    #[arg(default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Let the OS choose the ports.
+    #[arg(long)]
+    port0: bool,
+    /// Log counters every so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
+    stats: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    // The options of the services come from the table.
+    let command = Args::command().args(SERVICES.iter().map(Service::option));
+    let matches = command.get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    common::run(|| serve(&args, &matches))
+}
+
+fn serve(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
+    let mut reactor = Reactor::new()?;
+    // All are opened before one is announced: there is no half of a server.
+    let mut listeners = Vec::new();
+    for service in &SERVICES {
+        let address = service.address(args, matches);
+        listeners.push((service, (service.open)(&mut reactor, address)?));
+    }
+    common::drain_on_signals(&mut reactor)?;
+    for (service, listener) in listeners {
+        common::announce(&reactor, service.scheme, listener)?;
+        log::info!("{} on {}", service.name, reactor.local_addr(listener)?);
+    }
+    match args.stats {
+        None => reactor.run(),
+        Some(seconds) => run_with_stats(&mut reactor, Duration::from_secs(seconds)),
+    }
+}
+
+/// As `Reactor::run`, with a line in the log every so often.
+fn run_with_stats(reactor: &mut Reactor, every: Duration) -> Result<(), Error> {
+    let mut due = reactor.now() + every;
+    while !reactor.is_empty() {
+        reactor.turn(Some(due.saturating_duration_since(reactor.now())))?;
+        if reactor.now() >= due {
+            log::info!("{}", counters(reactor));
+            due = reactor.now() + every;
+        }
+    }
+    Ok(())
+}
+
+/// The counters of the services that somebody has used.
+fn counters(reactor: &Reactor) -> String {
+    let used = reactor.services().filter(|service| service.accepted > 0);
+    let texts = used.map(|service| {
+        let (name, live, accepted) = (service.name, service.live, service.accepted);
+        let (bytes_in, bytes_out) = (service.bytes_in, service.bytes_out);
+        format!("{name} {live} of {accepted} live, {bytes_in} B in, {bytes_out} B out")
+    });
+    let turns = reactor.stats().turns;
+    format!("{turns} turns; {}", texts.collect::<Vec<_>>().join("; "))
+}

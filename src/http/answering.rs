@@ -1,0 +1,184 @@
+//! How a session answers: at once, piece by piece, or later.
+//!
+//! Knows how far an answer is, and nothing of how its request came.
+
+use std::mem;
+use std::time::Duration;
+
+use super::body::Body;
+use super::exchange::{Content, Exchange, Sending, Sent};
+use super::head::{Method, Version};
+use super::response::Response;
+use super::session::{Cx, Session};
+use super::status::Status;
+use super::writer::{Asked, Framing};
+
+impl Session {
+    /// Answers, or begins to.
+    #[inline]
+    pub(super) fn answer(&mut self, mut response: Response, mut asked: Asked, cx: &mut Cx<'_>) {
+        if let Some(error) = response.error {
+            log::error!("{}: an answer cannot be sent: {error}", cx.token());
+            response = Response::error(Status::INTERNAL_SERVER_ERROR);
+        }
+        asked.keeps_alive &= !response.closes && !self.is_closing;
+        let has_body = response.status.has_body() && asked.method != Method::Head;
+        match response.body.as_bytes() {
+            Some(body) if body.len() <= LARGE_LEN || !has_body => {
+                let framing = if response.status.has_body() {
+                    Framing::Length(body.len() as u64)
+                } else {
+                    Framing::None
+                };
+                let body = if has_body { body } else { &[] };
+                let unix_time = cx.unix_time();
+                let writer = &self.server.writer;
+                writer.put(&response, body, framing, asked, unix_time, cx.out());
+                if !asked.keeps_alive {
+                    cx.finish();
+                }
+            }
+            Some(_) | None => self.begin_answer(response, asked, has_body, cx),
+        }
+    }
+
+    /// Begins an answer that takes longer.
+    fn begin_answer(
+        &mut self,
+        mut response: Response,
+        mut asked: Asked,
+        has_body: bool,
+        cx: &mut Cx<'_>,
+    ) {
+        let (content, len) = match mem::take(&mut response.body) {
+            Body::Awaited(awaited) => {
+                cx.pause();
+                let timer = cx.set_interval(LOST_REPLY_PERIOD);
+                return self.enter(Exchange::Awaiting {
+                    awaited,
+                    asked,
+                    timer,
+                });
+            }
+            Body::Later(wait, make) => {
+                cx.pause();
+                if cx.set_timer(wait).is_none() {
+                    // `max_timers` of the connection leaves us none: nobody would answer.
+                    return cx.abort();
+                }
+                return self.enter(Exchange::Later { make, asked });
+            }
+            Body::Switch(driver) => {
+                self.put_head(&response, Framing::None, asked, cx);
+                return cx.switch(driver);
+            }
+            Body::Source(source, len) => (Content::Source(source), len),
+            body @ (Body::Empty | Body::Static(_) | Body::Owned(_) | Body::Shared(_)) => {
+                let bytes = body.into_bytes();
+                let len = bytes.len() as u64;
+                (Content::Bytes(bytes), Some(len))
+            }
+        };
+        let framing = match (len, asked.version) {
+            _ if !response.status.has_body() => Framing::None,
+            (Some(len), _) => Framing::Length(len),
+            (None, Version::Http11) => Framing::Chunked,
+            (None, Version::Http10) => Framing::Close,
+        };
+        asked.keeps_alive &= framing != Framing::Close;
+        self.put_head(&response, framing, asked, cx);
+        if !has_body || len == Some(0) {
+            return self.done(asked, cx);
+        }
+        cx.pause();
+        self.enter(Exchange::Sending(Sending {
+            content,
+            framing,
+            left: len.unwrap_or(0),
+            asked,
+            timer: None,
+        }));
+        self.pump(cx);
+    }
+
+    fn put_head(&self, response: &Response, framing: Framing, asked: Asked, cx: &mut Cx<'_>) {
+        let unix_time = cx.unix_time();
+        let writer = &self.server.writer;
+        writer.put(response, &[], framing, asked, unix_time, cx.out());
+    }
+
+    /// Sends what there is of a body that is under way, as far as there is room.
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_>) {
+        let Some(Exchange::Sending(sending)) = self.exchange.as_deref_mut() else {
+            return;
+        };
+        if let Some(timer) = sending.timer.take() {
+            cx.cancel_timer(timer);
+        }
+        let mut scratch = self.server.scratch.take();
+        let sent = sending.pump(&mut scratch, cx);
+        scratch.shrink_to(MAX_SCRATCH_LEN);
+        self.server.scratch.set(scratch);
+        match sent {
+            Sent::All => {
+                let asked = sending.asked;
+                self.leave();
+                self.done(asked, cx);
+            }
+            Sent::Full => {}
+            Sent::Waits(wait) => sending.timer = cx.set_timer(wait),
+            Sent::Failed => cx.abort(),
+        }
+    }
+
+    /// An answer is complete that was not at first.
+    fn done(&mut self, asked: Asked, cx: &mut Cx<'_>) {
+        cx.resume();
+        if !asked.keeps_alive || self.is_closing {
+            cx.finish();
+        }
+    }
+
+    /// The answer to a request that waited for it is here.
+    pub(super) fn answer_late(&mut self, response: Response, asked: Asked, cx: &mut Cx<'_>) {
+        cx.resume();
+        self.answer(response, asked, cx);
+    }
+
+    pub(super) fn answer_awaited(&mut self, response: Response, cx: &mut Cx<'_>) {
+        if let Some(Exchange::Awaiting { asked, timer, .. }) = self.leave() {
+            if let Some(timer) = timer {
+                cx.cancel_timer(timer);
+            }
+            self.answer_late(response, asked, cx);
+        }
+    }
+
+    /// Tells the peer of its mistake. The caller sees to it that the connection ends.
+    pub(super) fn answer_mistake(&mut self, status: Status, cx: &mut Cx<'_>) {
+        let is_answered = matches!(self.exchange.as_deref(), Some(Exchange::Discarding { .. }));
+        self.leave();
+        if !is_answered {
+            let response = Response::error(status);
+            let body = response.body().unwrap_or_default();
+            let framing = Framing::Length(body.len() as u64);
+            let unix_time = cx.unix_time();
+            let writer = &self.server.writer;
+            writer.put(
+                &response,
+                body,
+                framing,
+                Asked::NOTHING,
+                unix_time,
+                cx.out(),
+            );
+        }
+    }
+}
+
+/// Bytes above which a body is queued piece by piece instead of all at once.
+const LARGE_LEN: usize = 32 * 1024;
+/// How often it is looked whether somebody can still answer.
+const LOST_REPLY_PERIOD: Duration = Duration::from_secs(1);
+/// Memory that is kept for the pieces of streamed bodies.
+const MAX_SCRATCH_LEN: usize = 256 * 1024;

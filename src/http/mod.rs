@@ -1,0 +1,64 @@
+//! HTTP/1.1 and 1.0 servers (RFC 9110, RFC 9112).
+//!
+//! An ordinary tenant of the reactor: a decoder and a protocol as anybody could write them. Knows
+//! neither connections nor the reactor.
+//!
+//! ```no_run
+//! use windlass::{Reactor, http::{Response, Router, Server}};
+//!
+//! let router = Router::new()
+//!     .get("/", |_| Response::html("<h1>Ahoy</h1>"))
+//!     .get("/hello/{name}", |request| {
+//!         Response::text(format!("Hello, {}!", request.param("name")))
+//!     })
+//!     .post("/echo", |request| Response::of(request.body().to_vec()));
+//!
+//! let server = Server::new(router);
+//! let mut reactor = Reactor::new()?;
+//! reactor.listen("127.0.0.1:8080", move |_| server.clone())?;
+//! reactor.run()?;
+//! # Ok::<(), windlass::Error>(())
+//! ```
+//!
+//! - [`Router`]: paths and methods to handlers. A handler is `Fn(&mut Request) -> Response`.
+//! - [`Response`]: complete, streamed ([`Source`]), later ([`Reply`], [`Response::after`]), or the
+//!   handing over of the connection ([`Response::upgrade`]).
+//! - [`Receiver`]: a request's body, piece by piece.
+//! - [`Limits`]: every bound, and what happens at it.
+
+mod answering;
+mod body;
+mod chunked;
+mod decoder;
+mod error;
+mod exchange;
+mod fields;
+mod head;
+mod limits;
+mod reply;
+mod request;
+mod response;
+mod router;
+mod server;
+mod service;
+mod session;
+mod status;
+mod target;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use body::{Nudge, Pulled, Source};
+pub use decoder::{Part, Requests};
+pub use error::RequestError;
+pub use fields::{Fields, FieldsIter};
+pub use head::{Head, Length, Method, Version};
+pub use limits::Limits;
+pub use reply::{Answer, Reply};
+pub use request::Request;
+pub use response::{FieldError, IntoBody, Response};
+pub use router::{Next, RouteError, Router};
+pub use server::Server;
+pub use service::{Accept, Flow, Receiver, Service};
+pub use session::Session;
+pub use status::Status;

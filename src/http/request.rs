@@ -1,0 +1,134 @@
+//! `Request`: what a handler is given.
+//!
+//! Lends what the decoder found, and decodes on demand. Knows nothing of the connection but its
+//! name.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use super::body::Body;
+use super::fields::Fields;
+use super::head::{Head, Method};
+use super::reply::Reply;
+use super::response::Response;
+use crate::protocol::Intents;
+use crate::token::Token;
+
+/// A request on its way through handlers. Everything in it is borrowed from the input.
+pub struct Request<'a> {
+    head: Head<'a>,
+    body: &'a [u8],
+    trailers: Fields<'a>,
+    params: Option<matchit::Params<'a, 'a>>,
+    intents: &'a mut Intents,
+}
+
+impl<'a> Request<'a> {
+    #[inline]
+    pub(crate) fn new(
+        head: Head<'a>,
+        body: &'a [u8],
+        trailers: Fields<'a>,
+        intents: &'a mut Intents,
+    ) -> Request<'a> {
+        Request {
+            head,
+            body,
+            trailers,
+            params: None,
+            intents,
+        }
+    }
+
+    /// The head as it was sent.
+    pub fn head(&self) -> &Head<'a> {
+        &self.head
+    }
+
+    /// The method.
+    #[inline]
+    pub fn method(&self) -> Method {
+        self.head.method()
+    }
+
+    /// The path, still percent-encoded.
+    #[inline]
+    pub fn path(&self) -> &'a str {
+        self.head.path()
+    }
+
+    /// The first value of a header field, if it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.head.fields().get(name)
+    }
+
+    /// The part of the path that stands for `{name}` in the route, decoded; empty if the route has
+    /// no such parameter. What is no UTF-8 is replaced (U+FFFD).
+    pub fn param(&self, name: &str) -> Cow<'a, str> {
+        let raw = self.params.as_ref().and_then(|params| params.get(name));
+        percent_decode_str(raw.unwrap_or_default()).decode_utf8_lossy()
+    }
+
+    /// The pairs of the query string, decoded.
+    pub fn query(&self) -> form_urlencoded::Parse<'a> {
+        form_urlencoded::parse(self.head.query().as_bytes())
+    }
+
+    /// The first value of `name` in the query string, decoded.
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.query()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The body. Empty while a body that a handler wants piece by piece is still to come.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The pairs of a body of type `application/x-www-form-urlencoded`, decoded.
+    pub fn form(&self) -> form_urlencoded::Parse<'a> {
+        form_urlencoded::parse(self.body)
+    }
+
+    /// The fields behind a chunked body.
+    pub fn trailers(&self) -> Fields<'a> {
+        self.trailers
+    }
+
+    /// The connection that the request came over.
+    pub fn token(&self) -> Token {
+        self.intents.token()
+    }
+
+    /// For everything but the answer: timers, mail, other connections.
+    pub fn intents(&mut self) -> &mut Intents {
+        self.intents
+    }
+
+    /// Puts the answer off: return the response, and use the [`Reply`] whenever you can.
+    pub fn defer(&mut self) -> (Reply, Response) {
+        let (reply, awaited) = Reply::new(self.token());
+        let response = Response {
+            body: Body::Awaited(awaited),
+            ..Response::default()
+        };
+        (reply, response)
+    }
+
+    #[inline]
+    pub(crate) fn set_params(&mut self, params: matchit::Params<'a, 'a>) {
+        self.params = Some(params);
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("head", &self.head)
+            .field("body_len", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,711 @@
+//! `Router`: paths and methods to handlers.
+//!
+//! Knows requests and responses, and nothing of how they come and go.
+
+use std::fmt;
+use std::rc::Rc;
+
+use super::fields::is_token;
+use super::head::Method;
+use super::request::Request;
+use super::response::Response;
+use super::service::{Accept, Flow, Receiver, Service};
+use super::status::Status;
+
+/// A service that is put together of handlers.
+///
+/// A pattern is a path with parameters: `{name}` stands for one part of the path, `{*name}` at the
+/// end for all that is left. Fixed parts win over parameters. A handler is a closure from
+/// `&mut Request` to [`Response`].
+///
+/// ```
+/// use windlass::http::{Response, Router};
+///
+/// let router = Router::new()
+///     .get("/", |_| Response::text("home"))
+///     .get("/users/{id}", |request| Response::text(format!("user {}", request.param("id"))))
+///     .nest("/v2", Router::new().get("/users", |_| Response::json("[]")))
+///     .wrap(|request, next| next.run(request).header("X-Powered-By", "wind"));
+/// # drop(router);
+/// ```
+///
+/// What no handler is for is answered so (RFC 9110, section 15.5):
+///
+/// | request | answer |
+/// |---|---|
+/// | a path without a route | the fallback's, or 404 |
+/// | HEAD, where GET has a handler | that of GET, without the body |
+/// | OPTIONS on a path with a route | 204 with `Allow` |
+/// | `OPTIONS *` | 204 with `Allow` of all routes |
+/// | a method that others of the path have not | 405 with `Allow` |
+/// | a method that nobody knows, or CONNECT without a handler | 501 |
+///
+/// TRACE is such a method too, unless [`Router::trace`] turns it on.
+#[derive(Default)]
+pub struct Router {
+    paths: matchit::Router<usize>,
+    routes: Vec<Route>,
+    fallback: Option<Handler>,
+    connect: Option<Handler>,
+    wraps: Vec<Wrap>,
+    traces: bool,
+    /// The route that something was added to last.
+    last: usize,
+}
+
+type Handler = Rc<dyn Fn(&mut Request<'_>) -> Response>;
+type Wrap = Rc<dyn Fn(&mut Request<'_>, Next<'_>) -> Response>;
+type MakeReceiver = Rc<dyn Fn(&mut Request<'_>) -> Result<Box<dyn Receiver>, Response>>;
+
+/// A pattern with its handlers.
+#[derive(Clone)]
+struct Route {
+    pattern: String,
+    endpoints: Vec<Endpoint>,
+    /// Those of the nested router that the route came from, outermost first.
+    wraps: Vec<Wrap>,
+}
+
+/// What serves one method of a route.
+#[derive(Clone)]
+struct Endpoint {
+    /// `None`: any.
+    method: Option<String>,
+    max_body_len: Option<usize>,
+    action: Action,
+}
+
+#[derive(Clone)]
+enum Action {
+    /// A handler of whole requests.
+    Whole(Handler),
+    /// What takes the body piece by piece.
+    Pieces(MakeReceiver),
+}
+
+macro_rules! methods {
+    ($($function:ident $method:ident)+) => { $(
+        #[doc = concat!("Adds a handler for ", stringify!($method), ".")]
+        ///
+        /// # Panics
+        /// As [`Router::method`].
+        #[must_use]
+        pub fn $function(
+            self,
+            pattern: &str,
+            handler: impl Fn(&mut Request<'_>) -> Response + 'static,
+        ) -> Router {
+            self.method(stringify!($method), pattern, handler)
+        }
+    )+ };
+}
+
+impl Router {
+    /// One without routes.
+    pub fn new() -> Router {
+        Router::default()
+    }
+
+    methods! { get GET  head HEAD  post POST  put PUT  delete DELETE  patch PATCH  options OPTIONS }
+
+    /// Adds a handler for any method, named as it is sent.
+    ///
+    /// # Panics
+    /// The pattern or the method is malformed, or there is a handler already: a mistake in the
+    /// program, and one that shows at its start. [`Router::add`] returns it as an error.
+    #[must_use]
+    pub fn method(
+        mut self,
+        method: &str,
+        pattern: &str,
+        handler: impl Fn(&mut Request<'_>) -> Response + 'static,
+    ) -> Router {
+        if let Err(error) = self.add(Some(method), pattern, handler) {
+            panic!("{method} {pattern}: {error}");
+        }
+        self
+    }
+
+    /// Adds a handler for all methods that have none of their own.
+    ///
+    /// # Panics
+    /// As [`Router::method`].
+    #[must_use]
+    pub fn any(
+        mut self,
+        pattern: &str,
+        handler: impl Fn(&mut Request<'_>) -> Response + 'static,
+    ) -> Router {
+        if let Err(error) = self.add(None, pattern, handler) {
+            panic!("{pattern}: {error}");
+        }
+        self
+    }
+
+    /// Adds a route whose body is not put together, but given away as it arrives: `make` makes its
+    /// [`Receiver`] when the head is here, or answers at once.
+    ///
+    /// # Panics
+    /// As [`Router::method`].
+    #[must_use]
+    pub fn receive<R: Receiver + 'static>(
+        mut self,
+        method: &str,
+        pattern: &str,
+        make: impl Fn(&mut Request<'_>) -> Result<R, Response> + 'static,
+    ) -> Router {
+        let make = move |request: &mut Request<'_>| match make(request) {
+            Ok(receiver) => Ok(Box::new(receiver) as Box<dyn Receiver>),
+            Err(response) => Err(response),
+        };
+        if let Err(error) = self.insert(pattern, Some(method), Action::Pieces(Rc::new(make))) {
+            panic!("{method} {pattern}: {error}");
+        }
+        self
+    }
+
+    /// Adds a handler for a method, or for all that have none of their own (`None`).
+    ///
+    /// # Errors
+    /// The pattern or the method is malformed, or there is a handler already.
+    pub fn add(
+        &mut self,
+        method: Option<&str>,
+        pattern: &str,
+        handler: impl Fn(&mut Request<'_>) -> Response + 'static,
+    ) -> Result<(), RouteError> {
+        self.insert(pattern, method, Action::Whole(Rc::new(handler)))
+    }
+
+    /// Allows bodies up to `len` bytes in the handlers that were added last: those of one pattern.
+    #[must_use]
+    pub fn max_body_len(mut self, len: usize) -> Router {
+        if let Some(route) = self.routes.get_mut(self.last) {
+            for endpoint in &mut route.endpoints {
+                endpoint.max_body_len = Some(len);
+            }
+        }
+        self
+    }
+
+    /// Adds the routes of another router below a prefix such as `/api`, with what is wrapped around
+    /// them; its `/` becomes the prefix itself. Its fallback is left out.
+    ///
+    /// # Panics
+    /// As [`Router::method`].
+    #[must_use]
+    pub fn nest(mut self, prefix: &str, other: Router) -> Router {
+        for route in other.routes {
+            let pattern = match route.pattern.as_str() {
+                "/" => prefix.to_owned(),
+                pattern => format!("{prefix}{pattern}"),
+            };
+            for endpoint in route.endpoints {
+                let method = endpoint.method.as_deref();
+                match self.insert(&pattern, method, endpoint.action.clone()) {
+                    Err(error) => panic!("{pattern}: {error}"),
+                    Ok(()) => self.complete_last(&other.wraps, &route.wraps, &endpoint),
+                }
+            }
+        }
+        self
+    }
+
+    /// Answers what no route is for; 404 without it.
+    #[must_use]
+    pub fn fallback(mut self, handler: impl Fn(&mut Request<'_>) -> Response + 'static) -> Router {
+        self.fallback = Some(Rc::new(handler));
+        self
+    }
+
+    /// Answers CONNECT; [`Response::tunnel`] hands the connection over.
+    #[must_use]
+    pub fn connect(mut self, handler: impl Fn(&mut Request<'_>) -> Response + 'static) -> Router {
+        self.connect = Some(Rc::new(handler));
+        self
+    }
+
+    /// Answers TRACE on every path with the head of the request, but for fields that may hold
+    /// secrets (RFC 9110, section 9.3.8). Off, because scripts in a browser must not see those.
+    #[must_use]
+    pub fn trace(mut self) -> Router {
+        self.traces = true;
+        self
+    }
+
+    /// Wraps something around all handlers, fallback and refusals included: it sees the request,
+    /// runs what is within, and may change the answer; or it answers itself. What was wrapped
+    /// around last is outermost.
+    ///
+    /// A body that is received piece by piece has begun to arrive before its answer exists: there,
+    /// what is wrapped around sees an empty answer of 200 first, and may refuse by answering with
+    /// another status.
+    #[must_use]
+    pub fn wrap(
+        mut self,
+        wrap: impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static,
+    ) -> Router {
+        self.wraps.insert(0, Rc::new(wrap));
+        self
+    }
+
+    fn insert(
+        &mut self,
+        pattern: &str,
+        method: Option<&str>,
+        action: Action,
+    ) -> Result<(), RouteError> {
+        if method.is_some_and(|method| !is_token(method.as_bytes())) {
+            return Err(RouteError::Method);
+        }
+        if !pattern.starts_with('/') {
+            return Err(RouteError::Pattern);
+        }
+        let endpoint = Endpoint {
+            method: method.map(str::to_owned),
+            max_body_len: None,
+            action,
+        };
+        let known = self
+            .routes
+            .iter()
+            .position(|route| route.pattern == pattern);
+        if let Some(index) = known {
+            let endpoints = &mut self.routes[index].endpoints;
+            if endpoints
+                .iter()
+                .any(|other| other.method == endpoint.method)
+            {
+                return Err(RouteError::Taken);
+            }
+            endpoints.push(endpoint);
+            self.last = index;
+            return Ok(());
+        }
+        self.paths
+            .insert(pattern, self.routes.len())
+            .map_err(|error| match error {
+                matchit::InsertError::Conflict { .. } => RouteError::Taken,
+                _ => RouteError::Pattern,
+            })?;
+        self.last = self.routes.len();
+        self.routes.push(Route {
+            pattern: pattern.to_owned(),
+            endpoints: vec![endpoint],
+            wraps: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Gives what was inserted last what belongs to it besides its action.
+    fn complete_last(&mut self, outer: &[Wrap], inner: &[Wrap], like: &Endpoint) {
+        let Some(route) = self.routes.get_mut(self.last) else {
+            return;
+        };
+        route.wraps = outer.iter().chain(inner).cloned().collect();
+        if let Some(endpoint) = route.endpoints.last_mut() {
+            endpoint.max_body_len = like.max_body_len;
+        }
+    }
+
+    /// What serves a request, and what is wrapped around that.
+    #[inline]
+    fn find<'a>(&'a self, request: &mut Request<'a>) -> (End<'a>, &'a [Wrap]) {
+        let method = request.method();
+        let path = request.path();
+        if let Ok(found) = self.paths.at(path) {
+            let route = &self.routes[*found.value];
+            request.set_params(found.params);
+            if let Some(endpoint) = route.endpoint(method, request.head().method_name()) {
+                return (End::Endpoint(endpoint), &route.wraps);
+            }
+            return (self.without_endpoint(route, method, request), &route.wraps);
+        }
+        (self.without_route(method, path, request), &[])
+    }
+
+    /// The path has a route, and the method none of its handlers.
+    fn without_endpoint<'a>(
+        &'a self,
+        route: &Route,
+        method: Method,
+        request: &Request<'_>,
+    ) -> End<'a> {
+        match method {
+            Method::Trace if self.traces => End::Trace,
+            Method::Options => {
+                End::Answer(Response::empty(204).header("Allow", &self.allow(&[route])))
+            }
+            Method::Other if !self.knows(request.head().method_name()) => not_implemented(),
+            _ => End::Answer(Response::error(405).header("Allow", &self.allow(&[route]))),
+        }
+    }
+
+    fn without_route<'a>(&'a self, method: Method, path: &str, request: &Request<'_>) -> End<'a> {
+        match (method, path) {
+            (Method::Connect, _) => self
+                .connect
+                .as_ref()
+                .map_or_else(not_implemented, End::Handler),
+            (Method::Options, "*") => {
+                let routes: Vec<&Route> = self.routes.iter().collect();
+                End::Answer(Response::empty(204).header("Allow", &self.allow(&routes)))
+            }
+            (Method::Trace, _) if self.traces => End::Trace,
+            (Method::Other, _) if !self.knows(request.head().method_name()) => not_implemented(),
+            _ => match &self.fallback {
+                Some(handler) => End::Handler(handler),
+                None => End::Answer(Response::error(404)),
+            },
+        }
+    }
+
+    /// Whether any route has a handler for a method that is not one of the standard.
+    fn knows(&self, method_name: &str) -> bool {
+        let endpoints = self.routes.iter().flat_map(|route| &route.endpoints);
+        endpoints
+            .filter_map(|endpoint| endpoint.method.as_deref())
+            .any(|method| method == method_name)
+    }
+
+    /// The value of `Allow` (RFC 9110, section 10.2.1).
+    fn allow(&self, routes: &[&Route]) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for endpoint in routes.iter().flat_map(|route| &route.endpoints) {
+            match endpoint.method.as_deref() {
+                Some("GET") => names.extend(["GET", "HEAD"]),
+                Some(name) => names.push(name),
+                None => names.extend(Method::ALL.map(Method::name)),
+            }
+        }
+        names.push("OPTIONS");
+        if self.traces {
+            names.push("TRACE");
+        }
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
+    }
+}
+
+impl Route {
+    #[inline]
+    fn endpoint(&self, method: Method, name: &str) -> Option<&Endpoint> {
+        let of = |name: &str| {
+            self.endpoints
+                .iter()
+                .find(|endpoint| endpoint.method.as_deref() == Some(name))
+        };
+        of(name)
+            .or_else(|| (method == Method::Head).then(|| of("GET")).flatten())
+            .or_else(|| {
+                // TRACE and CONNECT are never meant by "any".
+                let is_usual = method != Method::Trace && method != Method::Connect;
+                let any = self
+                    .endpoints
+                    .iter()
+                    .find(|endpoint| endpoint.method.is_none());
+                any.filter(|_| is_usual)
+            })
+    }
+}
+
+impl Service for Router {
+    #[inline]
+    fn call<'a>(&'a self, request: &mut Request<'a>) -> Response {
+        let (end, inner) = self.find(request);
+        let next = Next {
+            outer: &self.wraps,
+            inner,
+            end,
+        };
+        next.run(request)
+    }
+
+    fn accept<'a>(&'a self, request: &mut Request<'a>) -> Accept {
+        let (end, inner) = self.find(request);
+        match end {
+            End::Endpoint(endpoint) => match &endpoint.action {
+                Action::Whole(_) => Accept::Buffer(endpoint.max_body_len),
+                Action::Pieces(make) => self.accept_pieces(make, inner, request),
+            },
+            End::Handler(_) => Accept::Buffer(None),
+            End::Trace | End::Answer(_) => {
+                let next = Next {
+                    outer: &self.wraps,
+                    inner,
+                    end,
+                };
+                Accept::Refuse(next.run(request))
+            }
+        }
+    }
+}
+
+impl Router {
+    fn accept_pieces(
+        &self,
+        make: &MakeReceiver,
+        inner: &[Wrap],
+        request: &mut Request<'_>,
+    ) -> Accept {
+        if !self.wraps.is_empty() || !inner.is_empty() {
+            let next = Next {
+                outer: &self.wraps,
+                inner,
+                end: End::Answer(Response::default()),
+            };
+            let response = next.run(request);
+            if response.status != Status::OK {
+                return Accept::Refuse(response);
+            }
+        }
+        match make(request) {
+            Ok(receiver) => Accept::Stream(receiver),
+            Err(response) => Accept::Refuse(response),
+        }
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns = self.routes.iter().map(|route| &route.pattern);
+        f.debug_list().entries(patterns).finish()
+    }
+}
+
+/// What is within something that was wrapped around handlers; see [`Router::wrap`].
+pub struct Next<'a> {
+    outer: &'a [Wrap],
+    inner: &'a [Wrap],
+    end: End<'a>,
+}
+
+/// Where a request arrives behind all that is wrapped around.
+enum End<'a> {
+    Endpoint(&'a Endpoint),
+    Handler(&'a Handler),
+    Trace,
+    Answer(Response),
+}
+
+impl Next<'_> {
+    /// Runs it.
+    #[inline]
+    pub fn run(mut self, request: &mut Request<'_>) -> Response {
+        if let Some((first, rest)) = self.outer.split_first() {
+            self.outer = rest;
+            return first(request, self);
+        }
+        if let Some((first, rest)) = self.inner.split_first() {
+            self.inner = rest;
+            return first(request, self);
+        }
+        match self.end {
+            End::Endpoint(endpoint) => match &endpoint.action {
+                Action::Whole(handler) => handler(request),
+                Action::Pieces(make) => receive_at_once(make, request),
+            },
+            End::Handler(handler) => handler(request),
+            End::Trace => trace(request),
+            End::Answer(response) => response,
+        }
+    }
+}
+
+impl fmt::Debug for Next<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Next")
+    }
+}
+
+/// Gives a body that is here already to what takes it piece by piece.
+fn receive_at_once(make: &MakeReceiver, request: &mut Request<'_>) -> Response {
+    let mut receiver = match make(request) {
+        Ok(receiver) => receiver,
+        Err(response) => return response,
+    };
+    let (body, trailers) = (request.body(), request.trailers());
+    if !body.is_empty()
+        && let Flow::Answer(response) = receiver.on_bytes(body, request.intents())
+    {
+        return response;
+    }
+    receiver.on_end(trailers, request.intents())
+}
+
+/// The head as it arrived (RFC 9110, section 9.3.8), without what may be secret.
+fn trace(request: &Request<'_>) -> Response {
+    let head = request.head();
+    let version = match head.version() {
+        super::Version::Http10 => "HTTP/1.0",
+        super::Version::Http11 => "HTTP/1.1",
+    };
+    let line = format!("{} {} {version}\r\n", head.method_name(), head.target());
+    let mut body = line.into_bytes();
+    for (name, value) in &head.fields() {
+        if !SECRET_FIELDS
+            .iter()
+            .any(|secret| name.eq_ignore_ascii_case(secret))
+        {
+            body.extend_from_slice(name.as_bytes());
+            body.extend_from_slice(b": ");
+            body.extend_from_slice(value);
+            body.extend_from_slice(b"\r\n");
+        }
+    }
+    body.extend_from_slice(b"\r\n");
+    Response::of(body).content_type("message/http")
+}
+
+fn not_implemented<'a>() -> End<'a> {
+    End::Answer(Response::error(Status::NOT_IMPLEMENTED))
+}
+
+/// A route that cannot be added. The program is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The method is no token.
+    Method,
+    /// The pattern is malformed: it begins with `/`, and has `{name}` or a final `{*name}`.
+    Pattern,
+    /// Another handler is in its place.
+    Taken,
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RouteError::Method => "the method is no token",
+            RouteError::Pattern => "the pattern is malformed",
+            RouteError::Taken => "another route is in its place",
+        })
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// Fields that TRACE does not send back.
+const SECRET_FIELDS: [&str; 4] = [
+    "authorization",
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Server;
+    use crate::http::testing::ask;
+
+    /// Asks a router, and expects the status and this in the answer.
+    #[track_caller]
+    fn check(router: Router, request_line: &str, status: u16, part: &str) {
+        let request = format!("{request_line} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let answer = ask(&Server::new(router), request.as_bytes());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.contains(part), "{answer}");
+    }
+
+    fn site() -> Router {
+        Router::new()
+            .get("/", |_| Response::text("home"))
+            .get("/a/{x}", |request| {
+                Response::text(request.param("x").into_owned())
+            })
+            .put("/a/{x}", |_| Response::text("put"))
+            .any("/any", |_| Response::text("any"))
+            .get("/{*rest}", |request| {
+                Response::text(request.param("rest").into_owned())
+            })
+            .method("PURGE", "/a/{x}", |_| Response::text("purged"))
+    }
+
+    #[test]
+    fn a_path_leads_to_its_handler() {
+        check(site(), "GET /", 200, "home");
+        check(site(), "GET /a/b%2Fc%20d", 200, "b/c d");
+        check(site(), "GET /x/y", 200, "x/y");
+        check(site(), "PURGE /a/b", 200, "purged");
+        check(site(), "PATCH /any", 200, "any");
+        check(Router::new(), "GET /", 404, "Not Found");
+    }
+
+    #[test]
+    fn a_method_without_a_handler_is_told_which_there_are() {
+        check(
+            site(),
+            "DELETE /a/b",
+            405,
+            "Allow: GET, HEAD, OPTIONS, PURGE, PUT\r\n",
+        );
+        check(
+            site(),
+            "OPTIONS /a/b",
+            204,
+            "Allow: GET, HEAD, OPTIONS, PURGE, PUT\r\n",
+        );
+        check(Router::new(), "OPTIONS *", 204, "Allow: OPTIONS\r\n");
+        check(site(), "BREW /a/b", 501, "");
+        check(site(), "BREW /", 501, "");
+        check(site(), "PURGE /", 405, "Allow");
+        check(site(), "CONNECT h:1", 501, "");
+        check(site(), "TRACE /any", 405, "Allow");
+    }
+
+    #[test]
+    fn a_head_is_that_of_a_get_without_its_body() {
+        let request = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let answer = ask(&Server::new(site()), request);
+        assert!(answer.contains("Content-Length: 4\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn a_trace_shows_the_head_without_secrets() {
+        let request = b"TRACE /a HTTP/1.1\r\nHost: h\r\nCookie: c\r\nX: y\r\n\r\n";
+        let answer = ask(&Server::new(site().trace()), request);
+        let body = "\r\n\r\nTRACE /a HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n";
+        assert!(answer.ends_with(body), "{answer}");
+    }
+
+    #[test]
+    fn a_nested_router_lies_below_its_prefix_with_what_is_wrapped_around_it() {
+        let inner = Router::new()
+            .get("/", |_| Response::text("inner home"))
+            .get("/{x}", |request| {
+                Response::text(request.param("x").into_owned())
+            })
+            .wrap(|request, next| next.run(request).header("Inner", "yes"));
+        let outer = || Router::new().get("/", |_| Response::text("outer"));
+        let both = outer().nest("/in", inner);
+        let wrapped = both.wrap(|request, next| match request.path() {
+            "/in/secret" => Response::error(403),
+            _ => next.run(request).header("Outer", "yes"),
+        });
+        let server = Server::new(wrapped);
+        let get = |path: &str| ask(&server, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes());
+        assert!(get("/in").contains("Inner: yes\r\nOuter: yes\r\n"));
+        assert!(get("/in/x").ends_with("\r\n\r\nx"));
+        assert!(get("/in/secret").starts_with("HTTP/1.1 403 "));
+        assert!(!get("/").contains("Inner"));
+        assert!(get("/nowhere").contains("Outer: yes"));
+    }
+
+    #[test]
+    fn a_route_that_cannot_be_is_refused() {
+        let mut router = site();
+        let mut add = |method, pattern| router.add(method, pattern, |_| Response::text(""));
+        assert_eq!(add(Some("GET"), "/"), Err(RouteError::Taken));
+        assert_eq!(add(Some("G T"), "/b"), Err(RouteError::Method));
+        assert_eq!(add(Some("GET"), "b"), Err(RouteError::Pattern));
+        assert_eq!(add(Some("GET"), "/{b"), Err(RouteError::Pattern));
+        assert_eq!(add(Some("GET"), "/a/{y}"), Err(RouteError::Taken));
+        assert_eq!(add(None, "/"), Ok(()));
+    }
+}

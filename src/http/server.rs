@@ -1,0 +1,136 @@
+//! `Server`: a service and its limits, shared by all connections of a listener.
+//!
+//! Knows neither the listener nor the connections.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::decoder::Requests;
+use super::limits::Limits;
+use super::service::Service;
+use super::session::Session;
+use super::writer::Writer;
+use crate::limits::Patience;
+use crate::protocol::{IntoDriver, Stack};
+
+/// An HTTP server: what answers, and within which limits. A clone is another handle on the same.
+///
+/// ```no_run
+/// use windlass::{Reactor, http::{Request, Response, Server}};
+///
+/// let server = Server::new(|request: &mut Request<'_>| Response::text(request.path().to_owned()));
+/// let mut reactor = Reactor::new()?;
+/// reactor.listen("127.0.0.1:8080", move |_| server.clone())?;
+/// reactor.run()?;
+/// # Ok::<(), windlass::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    shared: Rc<Shared>,
+}
+
+/// What all connections of a server share.
+pub(crate) struct Shared {
+    pub(crate) service: Box<dyn Service>,
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) writer: Writer,
+    /// How long the peer is waited for between requests, and while it sends a head.
+    pub(crate) waiting: Patience,
+    /// While it sends a body.
+    pub(crate) receiving: Patience,
+    /// While it waits for us.
+    pub(crate) answering: Patience,
+    /// Requests that are being received or answered.
+    pub(crate) active: Cell<usize>,
+    /// Memory for the pieces of streamed bodies, lent to whoever is at it.
+    pub(crate) scratch: Cell<Vec<u8>>,
+}
+
+impl Server {
+    /// A server with the default limits.
+    pub fn new(service: impl Service + 'static) -> Server {
+        Server::with_limits(service, Limits::default())
+    }
+
+    /// A server with these limits.
+    pub fn with_limits(service: impl Service + 'static, limits: Limits) -> Server {
+        let waiting = Patience {
+            idle: Some(limits.idle_timeout),
+            first_byte: Some(limits.header_timeout),
+            frame: Some(limits.header_timeout),
+            is_passing: false,
+        };
+        let receiving = Patience {
+            idle: Some(limits.header_timeout),
+            first_byte: None,
+            is_passing: true,
+            ..waiting.clone()
+        };
+        let answering = Patience {
+            is_passing: true,
+            ..Patience::default()
+        };
+        let shared = Shared {
+            service: Box::new(service),
+            limits: Rc::new(limits),
+            writer: Writer::new(),
+            waiting,
+            receiving,
+            answering,
+            active: Cell::new(0),
+            scratch: Cell::new(Vec::new()),
+        };
+        Server {
+            shared: Rc::new(shared),
+        }
+    }
+
+    /// The protocol of one connection, for a listener's closure; a clone of the server does the
+    /// same.
+    pub fn session(&self) -> Stack<Session> {
+        let decoder = Requests::new(Rc::clone(&self.shared.limits));
+        Stack::new(decoder, (), Session::new(Rc::clone(&self.shared)))
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// Requests that are being received or answered just now. One that is answered at once is not
+    /// among them.
+    pub fn active(&self) -> usize {
+        self.shared.active.get()
+    }
+}
+
+impl Shared {
+    /// Whether no further request is to be begun.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        let max = self.limits.max_concurrent;
+        max.is_some_and(|max| self.active.get() >= max)
+    }
+
+    /// How long a peer is told to wait when the server is full.
+    pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+}
+
+impl IntoDriver for Server {
+    type Driver = Stack<Session>;
+
+    fn into_driver(self) -> Stack<Session> {
+        self.session()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("limits", &self.shared.limits)
+            .field("active", &self.active())
+            .finish_non_exhaustive()
+    }
+}

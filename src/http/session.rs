@@ -1,0 +1,454 @@
+//! `Session`: the server's side of one connection.
+//!
+//! One request at a time: while an answer is not complete, nothing more is read. That keeps answers
+//! in order, and bounds what a peer can have under way. Knows neither the connection nor the
+//! reactor.
+//!
+//! ```text
+//!            head, body here            complete answer
+//! waiting ---------------------> call ------------------> waiting
+//!    |  head                       ^ \ stream, deferred      ^
+//!    v                             |  \                      | sent
+//! Buffering, Receiving ------------'   `--> Sending, Awaiting, Later
+//!    |                 body is here
+//!    | answered before that
+//!    v
+//! Discarding --- body is here ---> waiting
+//! ```
+
+use std::fmt;
+use std::rc::Rc;
+
+use super::body::Nudge;
+use super::decoder::{Part, Requests};
+use super::error::RequestError;
+use super::exchange::{Exchange, Pace};
+use super::fields::Fields;
+use super::head::{Expectation, Head, Length};
+use super::reply::Answer;
+use super::request::Request;
+use super::response::Response;
+use super::server::Shared;
+use super::service::{Accept, Flow};
+use super::status::Status;
+use super::writer::Asked;
+use crate::close::CloseReason;
+use crate::limits::Patience;
+use crate::protocol::{Context, Intents, Mail, Protocol, TimerId};
+
+/// The protocol of one connection to a [`Server`](super::Server).
+pub struct Session {
+    pub(super) server: Rc<Shared>,
+    /// `None` between requests, so that an idle connection costs a pointer.
+    pub(super) exchange: Option<Box<Exchange>>,
+    /// Requests that were begun.
+    served: u32,
+    /// The answer under way is the last one.
+    pub(super) is_closing: bool,
+}
+
+pub(super) type Cx<'a> = Context<'a, ()>;
+
+impl Session {
+    pub(crate) fn new(server: Rc<Shared>) -> Session {
+        Session {
+            server,
+            exchange: None,
+            served: 0,
+            is_closing: false,
+        }
+    }
+
+    /// Another request begins.
+    #[inline]
+    fn begin(&mut self, head: &Head<'_>) -> Asked {
+        self.served = self.served.saturating_add(1);
+        let is_last = self
+            .server
+            .limits
+            .max_requests
+            .is_some_and(|max| self.served >= max);
+        let mut asked = Asked::by(head);
+        asked.keeps_alive &= !is_last;
+        asked
+    }
+
+    /// A request is here as a whole.
+    #[inline]
+    fn on_request(&mut self, head: Head<'_>, body: &[u8], cx: &mut Cx<'_>) {
+        if self.exchange.is_some() {
+            return overtaken(cx);
+        }
+        let asked = self.begin(&head);
+        let response = self.refusal(&head, body, cx);
+        let response = response.unwrap_or_else(|| self.call(head, body, Fields::default(), cx));
+        self.answer(response, asked, cx);
+    }
+
+    #[inline]
+    fn call(&self, head: Head<'_>, body: &[u8], trailers: Fields<'_>, cx: &mut Cx<'_>) -> Response {
+        let mut request = Request::new(head, body, trailers, cx);
+        let response = self.server.service.call(&mut request);
+        if log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
+            log_access(&head, &response);
+        }
+        response
+    }
+
+    /// Why a request that is here as a whole is not to be handled.
+    #[inline]
+    fn refusal(&self, head: &Head<'_>, body: &[u8], cx: &mut Cx<'_>) -> Option<Response> {
+        if let Some(refusal) = self.refusal_of_head(head) {
+            return Some(refusal);
+        }
+        if body.is_empty() {
+            return None;
+        }
+        let request = &mut Request::new(*head, &[], Fields::default(), cx);
+        match self.server.service.accept(request) {
+            Accept::Buffer(limit) if body.len() > self.body_limit(limit) => Some(too_large()),
+            Accept::Refuse(response) => Some(response),
+            Accept::Buffer(_) | Accept::Stream(_) => None,
+        }
+    }
+
+    #[inline]
+    fn refusal_of_head(&self, head: &Head<'_>) -> Option<Response> {
+        if head.expectation() == Expectation::Unknown {
+            return Some(Response::error(Status::EXPECTATION_FAILED));
+        }
+        if self.server.is_full() {
+            let wait = Shared::RETRY_AFTER.as_secs().to_string();
+            let response = Response::error(Status::SERVICE_UNAVAILABLE);
+            return Some(response.header("Retry-After", &wait));
+        }
+        None
+    }
+
+    fn body_limit(&self, limit: Option<usize>) -> usize {
+        limit.unwrap_or(self.server.limits.max_body_len)
+    }
+
+    /// A head is here, and its body is not, or not all of it.
+    fn on_head(&mut self, head: Head<'_>, cx: &mut Cx<'_>) {
+        if self.exchange.is_some() {
+            return overtaken(cx);
+        }
+        let asked = self.begin(&head);
+        if let Some(refusal) = self.refusal_of_head(&head) {
+            return self.answer_early(refusal, &head, asked, cx);
+        }
+        let accept = {
+            let request = &mut Request::new(head, &[], Fields::default(), cx);
+            self.server.service.accept(request)
+        };
+        let pace = Pace::new(cx.now());
+        let exchange = match accept {
+            Accept::Refuse(response) => return self.answer_early(response, &head, asked, cx),
+            Accept::Buffer(limit) => {
+                let limit = self.body_limit(limit);
+                if matches!(head.length(), Length::Fixed(len) if len > limit as u64) {
+                    return self.answer_early(too_large(), &head, asked, cx);
+                }
+                Exchange::Buffering {
+                    head: head.as_bytes().to_vec(),
+                    body: Vec::new(),
+                    limit,
+                    asked,
+                    pace,
+                }
+            }
+            Accept::Stream(receiver) => Exchange::Receiving {
+                receiver,
+                asked,
+                pace,
+                is_paused: false,
+            },
+        };
+        if head.expectation() == Expectation::Continue {
+            cx.out().put(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.enter(exchange);
+    }
+
+    /// Answers before the body is here. The connection can go on only if what is left of the body
+    /// is little, and is sure to come: a peer that expects `100 Continue` may not send it.
+    fn answer_early(&mut self, response: Response, head: &Head<'_>, asked: Asked, cx: &mut Cx<'_>) {
+        let max = self.server.limits.max_discard_len;
+        let is_little = match head.length() {
+            Length::Fixed(len) => len <= max as u64,
+            Length::Chunked => true,
+        };
+        let keeps_alive = asked.keeps_alive
+            && is_little
+            && head.expectation() == Expectation::None
+            && !response.closes
+            && !self.is_closing
+            && response.body.as_bytes().is_some();
+        self.answer(
+            response,
+            Asked {
+                keeps_alive,
+                ..asked
+            },
+            cx,
+        );
+        if keeps_alive {
+            self.enter(Exchange::Discarding { left: max });
+        }
+    }
+
+    fn on_body(&mut self, bytes: &[u8], end: Option<Fields<'_>>, cx: &mut Cx<'_>) {
+        let rate = self.server.limits.min_body_rate;
+        let now = cx.now();
+        match self.exchange.as_deref_mut() {
+            Some(Exchange::Buffering {
+                body, limit, pace, ..
+            }) => {
+                if bytes.len() > limit.saturating_sub(body.len()) {
+                    return self.give_up(too_large(), cx);
+                }
+                if pace.is_too_slow(bytes.len(), now, rate) && end.is_none() {
+                    return self.give_up(Response::error(Status::REQUEST_TIMEOUT), cx);
+                }
+                body.extend_from_slice(bytes);
+                if let Some(trailers) = end {
+                    self.on_buffered(trailers, cx);
+                }
+            }
+            Some(Exchange::Receiving { pace, .. }) => {
+                if pace.is_too_slow(bytes.len(), now, rate) && end.is_none() {
+                    return self.give_up(Response::error(Status::REQUEST_TIMEOUT), cx);
+                }
+                self.on_received(bytes, end, cx);
+            }
+            Some(Exchange::Discarding { left }) => match left.checked_sub(bytes.len()) {
+                Some(rest) => {
+                    *left = rest;
+                    if end.is_some() {
+                        self.leave();
+                    }
+                }
+                None => cx.finish(),
+            },
+            Some(Exchange::Sending(_) | Exchange::Awaiting { .. } | Exchange::Later { .. })
+            | None => overtaken(cx),
+        }
+    }
+
+    /// The body is put together.
+    fn on_buffered(&mut self, trailers: Fields<'_>, cx: &mut Cx<'_>) {
+        let Some(Exchange::Buffering {
+            head, body, asked, ..
+        }) = self.leave()
+        else {
+            return;
+        };
+        // It was parsed before, or it would not be here.
+        let response = match Head::parse(&head, &self.server.limits) {
+            Ok(Some((head, _))) => self.call(head, &body, trailers, cx),
+            Ok(None) | Err(_) => Response::error(Status::INTERNAL_SERVER_ERROR),
+        };
+        self.answer(response, asked, cx);
+    }
+
+    fn on_received(&mut self, bytes: &[u8], end: Option<Fields<'_>>, cx: &mut Cx<'_>) {
+        let Some(Exchange::Receiving {
+            receiver,
+            asked,
+            pace,
+            is_paused,
+        }) = self.exchange.as_deref_mut()
+        else {
+            return;
+        };
+        let asked = *asked;
+        let flow = if bytes.is_empty() {
+            Flow::More
+        } else {
+            receiver.on_bytes(bytes, cx)
+        };
+        let response = match (flow, end) {
+            (Flow::Answer(response), None) => return self.give_up(response, cx),
+            (Flow::Answer(response), Some(_)) => response,
+            (Flow::More | Flow::Pause, Some(trailers)) => receiver.on_end(trailers, cx),
+            (Flow::More, None) => {
+                *is_paused = false;
+                return;
+            }
+            (Flow::Pause, None) => {
+                // The time that we take is not the peer's.
+                *pace = Pace::new(cx.now());
+                *is_paused = true;
+                return cx.pause();
+            }
+        };
+        self.leave();
+        self.answer(response, asked, cx);
+    }
+
+    /// Answers in the middle of a body, and ends the connection.
+    fn give_up(&mut self, response: Response, cx: &mut Cx<'_>) {
+        let asked = match self.leave() {
+            Some(Exchange::Buffering { asked, .. } | Exchange::Receiving { asked, .. }) => asked,
+            _ => Asked::NOTHING,
+        };
+        let keeps_alive = false;
+        self.answer(
+            response,
+            Asked {
+                keeps_alive,
+                ..asked
+            },
+            cx,
+        );
+    }
+
+    pub(super) fn enter(&mut self, exchange: Exchange) {
+        if self.exchange.replace(Box::new(exchange)).is_none() {
+            self.server.active.set(self.server.active.get() + 1);
+        }
+    }
+
+    pub(super) fn leave(&mut self) -> Option<Exchange> {
+        let exchange = self.exchange.take()?;
+        self.server.active.set(self.server.active.get() - 1);
+        Some(*exchange)
+    }
+}
+
+impl Protocol for Session {
+    type Decoder = Requests;
+    type Encoder = ();
+
+    #[inline]
+    fn on_frame(&mut self, part: Part<'_>, cx: &mut Cx<'_>) {
+        match part {
+            Part::Request { head, body } => self.on_request(head, body, cx),
+            Part::Head(head) => self.on_head(head, cx),
+            Part::Body { bytes, end } => self.on_body(bytes, end, cx),
+        }
+    }
+
+    fn on_malformed(&mut self, error: RequestError, cx: &mut Cx<'_>) {
+        log::debug!("{}: {error}", cx.token());
+        self.answer_mistake(error.status(), cx);
+    }
+
+    fn on_drain(&mut self, cx: &mut Cx<'_>) {
+        self.pump(cx);
+    }
+
+    fn on_timer(&mut self, _: TimerId, cx: &mut Cx<'_>) {
+        match self.exchange.as_deref_mut() {
+            Some(Exchange::Sending(sending)) => {
+                sending.timer = None;
+                self.pump(cx);
+            }
+            Some(Exchange::Awaiting { awaited, .. }) if awaited.is_lost() => {
+                log::error!("{}: a reply was dropped", cx.token());
+                self.answer_awaited(Response::error(Status::INTERNAL_SERVER_ERROR), cx);
+            }
+            Some(Exchange::Later { .. }) => {
+                if let Some(Exchange::Later { make, asked }) = self.leave() {
+                    self.answer_late(make(), asked, cx);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_mail(&mut self, mail: Mail, cx: &mut Cx<'_>) {
+        let answer = match mail.downcast::<Answer>() {
+            Ok(answer) => answer,
+            Err(mail) if mail.is::<Nudge>() => return self.pump(cx),
+            Err(_) => return log::warn!("{}: mail of an unknown kind", cx.token()),
+        };
+        match self.exchange.as_deref() {
+            Some(Exchange::Awaiting { awaited, .. }) if awaited.is_answered_by(&answer) => {
+                self.answer_awaited(answer.into_response(), cx);
+            }
+            _ => log::debug!("{}: nobody waits for this answer any more", cx.token()),
+        }
+    }
+
+    #[inline]
+    fn patience(&self) -> Option<&Patience> {
+        Some(match self.exchange.as_deref() {
+            None
+            | Some(Exchange::Receiving {
+                is_paused: true, ..
+            }) => &self.server.waiting,
+            Some(
+                Exchange::Buffering { .. }
+                | Exchange::Receiving { .. }
+                | Exchange::Discarding { .. },
+            ) => &self.server.receiving,
+            Some(Exchange::Sending(_) | Exchange::Awaiting { .. } | Exchange::Later { .. }) => {
+                &self.server.answering
+            }
+        })
+    }
+
+    fn on_timeout(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        // A connection on which nothing was begun ends in silence: an answer to nothing could be
+        // taken for the one to a request that is just leaving (RFC 9110, section 15.5.9).
+        if self.exchange.is_some() || reason == CloseReason::TooSlow {
+            self.answer_mistake(Status::REQUEST_TIMEOUT, cx);
+        }
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Cx<'_>) {
+        self.is_closing = true;
+        if matches!(
+            self.exchange.as_deref(),
+            None | Some(Exchange::Discarding { .. })
+        ) {
+            cx.finish();
+        }
+    }
+
+    fn on_close(&mut self, _: CloseReason, _: &mut Intents) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("served", &self.served)
+            .field("is_between_requests", &self.exchange.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Somebody resumed a connection that the server had paused for an answer: what comes then has
+/// nowhere to go.
+#[cold]
+fn overtaken(cx: &mut Cx<'_>) {
+    log::error!(
+        "{}: resumed before its answer was complete: aborted",
+        cx.token()
+    );
+    cx.abort();
+}
+
+#[cold]
+fn too_large() -> Response {
+    Response::error(Status::CONTENT_TOO_LARGE).close()
+}
+
+#[cold]
+fn log_access(head: &Head<'_>, response: &Response) {
+    log::info!(
+        target: ACCESS_LOG,
+        "\"{} {}\" {} {}",
+        head.method_name(),
+        head.target(),
+        response.status.code(),
+        response.body().map_or(0, <[u8]>::len),
+    );
+}
+
+/// Where accesses are logged.
+const ACCESS_LOG: &str = "windlass::access";

@@ -1,0 +1,314 @@
+//! Responses on the wire: status line, fields, framing (RFC 9112, sections 4, 6 and 7).
+//!
+//! Appends to an outbox. Knows neither handlers nor connections.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use super::head::{Head, Method, Version};
+use super::response::{Response, check_field, put_field};
+use super::status::Status;
+use crate::buffer::Outbox;
+
+/// What the answer to a request has to know of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) version: Version,
+    pub(crate) method: Method,
+    /// The connection goes on afterwards.
+    pub(crate) keeps_alive: bool,
+}
+
+impl Asked {
+    #[inline]
+    pub(crate) fn by(head: &Head<'_>) -> Asked {
+        Asked {
+            version: head.version(),
+            method: head.method(),
+            keeps_alive: head.keeps_alive(),
+        }
+    }
+
+    /// Nothing that could be understood.
+    pub(crate) const NOTHING: Asked = Asked {
+        version: Version::Http11,
+        method: Method::Get,
+        keeps_alive: false,
+    };
+}
+
+/// How the peer is told where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none, and no length of one either.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// By an empty chunk.
+    Chunked,
+    /// By the connection's end.
+    Close,
+}
+
+/// Writes heads; keeps what all of them have in common.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    common: Cell<Common>,
+}
+
+/// The beginning of every head that says 200, up to the line behind `Date`.
+#[derive(Clone, Copy, Debug)]
+struct Common {
+    /// The second that it is good for, since 1970.
+    second: u64,
+    text: [u8; COMMON.len()],
+}
+
+impl Writer {
+    pub(crate) fn new() -> Writer {
+        Writer {
+            common: Cell::new(Common {
+                second: u64::MAX,
+                text: *COMMON,
+            }),
+        }
+    }
+
+    /// Appends a head, and `body` if it is not to be left out.
+    #[inline]
+    pub(crate) fn put(
+        &self,
+        response: &Response,
+        body: &[u8],
+        framing: Framing,
+        asked: Asked,
+        unix_time: Duration,
+        out: &mut Outbox,
+    ) {
+        let common = self.common_at(unix_time);
+        out.with_buf(|buf| {
+            buf.reserve(HEAD_LEN + response.fields.len() + body.len());
+            put_start(buf, &common, response.status);
+            if let Some(content_type) = response.content_type {
+                buf.extend_from_slice(b"Content-Type: ");
+                buf.extend_from_slice(content_type.as_bytes());
+                buf.extend_from_slice(b"\r\n");
+            }
+            put_framing(buf, framing);
+            put_connection(buf, response.status, asked);
+            buf.extend_from_slice(&response.fields);
+            buf.extend_from_slice(b"\r\n");
+            buf.extend_from_slice(body);
+        });
+    }
+
+    /// The common text at that time; the date is written once per second.
+    #[inline]
+    fn common_at(&self, unix_time: Duration) -> Common {
+        let common = self.common.get();
+        if common.second == unix_time.as_secs() {
+            return common;
+        }
+        self.renew(unix_time.as_secs())
+    }
+
+    #[cold]
+    fn renew(&self, second: u64) -> Common {
+        let mut common = Common {
+            second,
+            text: *COMMON,
+        };
+        let since_1970 = Duration::from_secs(second.min(LAST_SECOND));
+        let date = httpdate::HttpDate::from(SystemTime::UNIX_EPOCH + since_1970);
+        // A date has 29 bytes, for which there is room.
+        let mut rest = &mut common.text[DATE_START..];
+        let _ = write!(rest, "{date}");
+        self.common.set(common);
+        common
+    }
+}
+
+#[inline]
+fn put_start(buf: &mut Vec<u8>, common: &Common, status: Status) {
+    if status == Status::OK {
+        buf.extend_from_slice(&common.text);
+        return;
+    }
+    buf.extend_from_slice(b"HTTP/1.1 ");
+    put_number(buf, u64::from(status.code()));
+    buf.push(b' ');
+    buf.extend_from_slice(status.reason().as_bytes());
+    buf.extend_from_slice(&common.text[STATUS_LINE_END..]);
+}
+
+#[inline]
+fn put_framing(buf: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::Length(len) => {
+            buf.extend_from_slice(b"Content-Length: ");
+            put_number(buf, len);
+            buf.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => buf.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::None | Framing::Close => {}
+    }
+}
+
+/// Says how the connection goes on, where that is not what the version implies (RFC 9112, section
+/// 9.3).
+#[inline]
+fn put_connection(buf: &mut Vec<u8>, status: Status, asked: Asked) {
+    if status == Status::SWITCHING_PROTOCOLS {
+        buf.extend_from_slice(b"Connection: upgrade\r\n");
+    } else if !asked.keeps_alive {
+        buf.extend_from_slice(b"Connection: close\r\n");
+    } else if asked.version == Version::Http10 {
+        buf.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+}
+
+/// Appends a decimal number.
+#[inline]
+fn put_number(buf: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buf.extend_from_slice(&digits[start..]);
+}
+
+/// Appends a chunk (RFC 9112, section 7.1); `bytes` are not empty, which would be the last one.
+pub(crate) fn put_chunk(bytes: &[u8], out: &mut Outbox) {
+    debug_assert!(!bytes.is_empty(), "an empty chunk ends the body");
+    out.with_buf(|buf| {
+        buf.reserve(bytes.len() + 20);
+        // Appending to a vector does not fail.
+        let _ = write!(buf, "{:x}\r\n", bytes.len());
+        buf.extend_from_slice(bytes);
+        buf.extend_from_slice(b"\r\n");
+    });
+}
+
+/// Appends the last chunk and the trailer. Fields that cannot be sent are left out.
+pub(crate) fn put_last_chunk(trailers: &[(String, String)], out: &mut Outbox) {
+    out.with_buf(|buf| {
+        buf.extend_from_slice(b"0\r\n");
+        for (name, value) in trailers {
+            match check_field(name, value) {
+                Ok(()) => put_field(buf, name, value),
+                Err(error) => log::error!("the trailer field {name:?} is left out: {error}"),
+            }
+        }
+        buf.extend_from_slice(b"\r\n");
+    });
+}
+
+const COMMON: &[u8; 72] =
+    b"HTTP/1.1 200 OK\r\nServer: windlass\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+/// Where the status line's end begins in [`COMMON`].
+const STATUS_LINE_END: usize = 15;
+/// Where the date begins in [`COMMON`].
+const DATE_START: usize = 41;
+/// The last second that a date of HTTP can name: that of the year 9999.
+const LAST_SECOND: u64 = 253_402_300_799;
+/// What a head without the handler's fields has room in.
+const HEAD_LEN: usize = 192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: Asked = Asked {
+        version: Version::Http11,
+        method: Method::Get,
+        keeps_alive: true,
+    };
+
+    #[track_caller]
+    fn check(response: &Response, framing: Framing, asked: Asked, expected: &str) {
+        let mut out = Outbox::new();
+        let body = response.body().unwrap_or_default();
+        let unix_time = Duration::from_secs(784_111_777);
+        Writer::new().put(response, body, framing, asked, unix_time, &mut out);
+        let date = "Server: windlass\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let expected = expected
+            .replace("DATE", date)
+            .replace('\n', "\r\n")
+            .replace("\r\r", "\r");
+        assert_eq!(String::from_utf8(out.to_vec()).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_answer_has_a_date_and_a_length() {
+        let expected = "HTTP/1.1 200 OK\nDATEContent-Type: text/plain; charset=utf-8\n\
+                        Content-Length: 2\n\nhi";
+        check(&Response::text("hi"), Framing::Length(2), ASKED, expected);
+    }
+
+    #[test]
+    fn another_status_has_its_own_line() {
+        let response = Response::empty(404).header("A", "b");
+        let expected = "HTTP/1.1 404 Not Found\nDATEContent-Length: 0\nA: b\n\n";
+        check(&response, Framing::Length(0), ASKED, expected);
+        let expected = "HTTP/1.1 299 \nDATE\n";
+        check(&Response::empty(299), Framing::None, ASKED, expected);
+    }
+
+    #[test]
+    fn the_connection_is_told_about_where_the_version_does_not_imply_it() {
+        let closes = Asked {
+            keeps_alive: false,
+            ..ASKED
+        };
+        let old = Asked {
+            version: Version::Http10,
+            ..ASKED
+        };
+        let response = Response::empty(204);
+        let head = "HTTP/1.1 204 No Content\nDATE";
+        check(
+            &response,
+            Framing::None,
+            closes,
+            &format!("{head}Connection: close\n\n"),
+        );
+        check(
+            &response,
+            Framing::None,
+            old,
+            &format!("{head}Connection: keep-alive\n\n"),
+        );
+    }
+
+    #[test]
+    fn the_date_is_renewed_with_the_second() {
+        let writer = Writer::new();
+        let date = |second| {
+            let text = writer
+                .common_at(Duration::from_millis(second * 1000 + 999))
+                .text;
+            String::from_utf8_lossy(&text[DATE_START..DATE_START + 29]).into_owned()
+        };
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date(1), "Thu, 01 Jan 1970 00:00:01 GMT");
+        assert_eq!(date(u64::MAX / 1000 - 1), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn chunks_have_a_hexadecimal_size_and_the_last_one_is_empty() {
+        let mut out = Outbox::new();
+        put_chunk(&[b'a'; 26], &mut out);
+        let trailers =
+            [("A", "b"), ("C", "d\r\n")].map(|(name, value)| (name.into(), value.into()));
+        put_last_chunk(&trailers, &mut out);
+        let expected = format!("1a\r\n{}\r\n0\r\nA: b\r\n\r\n", "a".repeat(26));
+        assert_eq!(out.to_vec(), expected.as_bytes());
+    }
+}

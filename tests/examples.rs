@@ -1,0 +1,698 @@
+//! The examples, run as a user would run them: each test starts the program, reads where it
+//! listens, and talks to it over plain sockets.
+//!
+//! Knows nothing of the library. `cargo test` builds the examples; `cargo test --test examples`
+//! alone does not.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{self, Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// How long an answer may take: a bound for what is broken, never a wait.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn command(name: &str, args: &[&str]) -> Command {
+    let test = env::current_exe().expect("a test knows where it lies");
+    // target/PROFILE/deps/TEST, and target/PROFILE/examples/NAME.
+    let profile = test.ancestors().nth(2).expect("the folder of the profile");
+    let path = profile.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --examples",
+        path.display()
+    );
+    let mut command = Command::new(path);
+    command
+        .args(args)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs an example that is expected to end by itself.
+#[track_caller]
+fn check_exit(name: &str, args: &[&str], status: i32) -> Output {
+    let output = command(name, args).output().expect("the example starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{name} {args:?}: {stderr}"
+    );
+    output
+}
+
+/// An example that runs, until this is dropped.
+struct Running {
+    name: &'static str,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// As announced, with its scheme.
+    addresses: Vec<String>,
+}
+
+impl Running {
+    #[track_caller]
+    fn start(name: &'static str, args: &[&str]) -> Running {
+        Running::spawn(name, command(name, args), 1)
+    }
+
+    /// Waits until the example has announced `sockets` addresses.
+    #[track_caller]
+    fn spawn(name: &'static str, mut command: Command, sockets: usize) -> Running {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        let mut running = Running {
+            name,
+            child,
+            stdout: BufReader::new(stdout),
+            addresses: Vec::new(),
+        };
+        for _ in 0..sockets {
+            let mut line = String::new();
+            running.wait_for_output();
+            running
+                .stdout
+                .read_line(&mut line)
+                .expect("standard output");
+            let address = line
+                .strip_prefix("listening on ")
+                .and_then(|line| line.strip_suffix('\n'));
+            let address = address.unwrap_or_else(|| panic!("{name} said {line:?}"));
+            running.addresses.push(address.to_owned());
+        }
+        running
+    }
+
+    /// The address of the first socket, without its scheme.
+    #[track_caller]
+    fn address(&self) -> &str {
+        tcp(&self.addresses[0])
+    }
+
+    #[track_caller]
+    fn connect(&self) -> Client {
+        Client::connect(&self.addresses[0])
+    }
+
+    /// Waits for a word of the example, or its end.
+    #[track_caller]
+    fn wait_for_output(&self) {
+        if self.stdout.buffer().is_empty() {
+            let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
+            let timeout = Timespec::try_from(PATIENCE).expect("a short time");
+            let ready = poll(&mut fds, Some(&timeout)).expect("poll");
+            assert_eq!(ready, 1, "{} neither says anything nor ends", self.name);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        let pid = Pid::from_raw(pid).expect("it is not 0");
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    /// The example ends by itself, with status 0 and without a further word.
+    #[track_caller]
+    fn ends(mut self) {
+        let mut rest = String::new();
+        self.wait_for_output();
+        self.stdout
+            .read_to_string(&mut rest)
+            .expect("standard output");
+        assert_eq!(rest, "", "{}", self.name);
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{}", self.name);
+    }
+
+    #[track_caller]
+    fn terminate(self) {
+        self.signal(Signal::TERM);
+        self.ends();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended, as it should.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn tcp(address: &str) -> &str {
+    address
+        .strip_prefix("tcp://")
+        .unwrap_or_else(|| panic!("{address} is not of TCP"))
+}
+
+/// A client of an example, that does not wait for ever.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    #[track_caller]
+    fn connect(address: &str) -> Client {
+        Client::new(TcpStream::connect(tcp(address)).expect("it listens"))
+    }
+
+    fn new(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a time-out");
+        Client(BufReader::new(stream))
+    }
+
+    #[track_caller]
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0
+            .get_mut()
+            .write_all(bytes.as_ref())
+            .expect("it takes what is sent");
+    }
+
+    fn finish_writes(&self) {
+        self.0
+            .get_ref()
+            .shutdown(Shutdown::Write)
+            .expect("it is connected");
+    }
+
+    /// The next bytes are `expected`.
+    #[track_caller]
+    fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut received = vec![0; expected.len()];
+        self.0.read_exact(&mut received).expect("an answer");
+        assert_eq!(
+            received.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
+
+    /// The peer ends, and nothing comes before that.
+    #[track_caller]
+    fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).expect("an orderly end");
+        assert_eq!(rest.escape_ascii().to_string(), "");
+    }
+
+    /// Reads lines up to one that `is_last`.
+    #[track_caller]
+    fn lines_until(&mut self, is_last: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while !lines.last().is_some_and(|line| is_last(line)) {
+            let mut line = String::new();
+            let len = self.0.read_line(&mut line).expect("a line");
+            assert_ne!(len, 0, "the end, after {} lines", lines.len());
+            lines.push(line.trim_end().to_owned());
+        }
+        lines
+    }
+}
+
+/// A path for a socket, of this run alone.
+fn socket_path(name: &str) -> String {
+    let path = env::temp_dir().join(format!("windlass-{name}-{}", process::id()));
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// Enters the chat; answers once that is done.
+#[track_caller]
+fn enter_chat(address: &str, nick: &str, members: &str) -> Client {
+    enter_chat_on(Client::connect(address), nick, members)
+}
+
+#[track_caller]
+fn enter_chat_on(mut client: Client, nick: &str, members: &str) -> Client {
+    client.expect("-- Welcome! What is your name?\n");
+    client.send(format!("{nick}\n"));
+    client.expect(format!("-- Hello, {nick}! /help says what you can do\n"));
+    client.expect(format!("-- In lobby: {members}\n"));
+    client
+}
+
+const EXAMPLES: [&str; 5] = ["echo", "chat", "forward", "serve", "embed"];
+/// Those whose argument is an address.
+const WITH_ADDRESS: [&str; 4] = ["echo", "chat", "forward", "embed"];
+
+#[test]
+fn help_names_the_default_address() {
+    for name in EXAMPLES {
+        let output = check_exit(name, &["--help"], 0);
+        let help = String::from_utf8(output.stdout).expect("text");
+        assert!(help.contains("[default: 127.0.0.1"), "{name}: {help}");
+    }
+}
+
+#[test]
+fn bad_arguments_exit_with_2() {
+    for name in EXAMPLES {
+        check_exit(name, &["--no-such-option"], 2);
+        let output = check_exit(name, &["localhost"], 2);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("localhost"), "{name}: {stderr}");
+    }
+    check_exit("echo", &["--framing", "nonsense"], 2);
+    check_exit("forward", &["--to", "localhost"], 2);
+    check_exit("serve", &["--echo", "localhost"], 2);
+    check_exit("serve", &["--stats", "0"], 2);
+}
+
+#[test]
+fn an_address_that_is_taken_exits_with_1_and_one_line_that_names_it() {
+    let echo = Running::start("echo", &["127.0.0.1:0"]);
+    let taken = echo.address();
+    let check = |name, args: &[&str]| {
+        let output = check_exit(name, args, 1);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let expected = format!("cannot listen on {taken}: Address already in use (os error 98)\n");
+        assert_eq!(stderr, expected, "{name}");
+        assert!(output.stdout.is_empty(), "{name} announced a socket");
+    };
+    for name in WITH_ADDRESS {
+        check(name, &[taken]);
+    }
+    check("serve", &["--port0", "--chargen", taken]);
+}
+
+#[test]
+fn every_example_listens_on_a_unix_path_and_removes_it_at_its_end() {
+    for name in WITH_ADDRESS {
+        let path = &socket_path(name);
+        let running = Running::start(name, &[&format!("unix:{path}")]);
+        assert_eq!(running.addresses, [format!("unix://{path}")]);
+        UnixStream::connect(path).expect("it listens");
+        running.terminate();
+        assert!(!fs::exists(path).expect("a file or none"), "{path}");
+    }
+}
+
+#[test]
+fn echo_sends_back_raw_bytes() {
+    let echo = Running::start("echo", &["127.0.0.1:0"]);
+    let mut client = echo.connect();
+    client.send(b"no line end");
+    client.expect(b"no line end");
+    client.send(b"and more");
+    client.finish_writes();
+    client.expect(b"and more");
+    client.expect_end();
+    echo.terminate();
+}
+
+#[test]
+fn echo_sends_back_whole_lines() {
+    let echo = Running::start("echo", &["127.0.0.1:0", "--framing", "lines"]);
+    let mut client = echo.connect();
+    client.send("one\r\ntwo\nthr");
+    client.expect("one\ntwo\n");
+    client.send("ee\n");
+    client.expect("three\n");
+    drop(client);
+    echo.terminate();
+}
+
+#[test]
+fn echo_sends_back_frames_behind_a_length() {
+    let echo = Running::start("echo", &["127.0.0.1:0", "--framing", "length"]);
+    let mut client = echo.connect();
+    client.send(b"\0\0\0\x03one\0\0\0\0\0\0\0\x03t");
+    client.expect(b"\0\0\0\x03one\0\0\0\0");
+    client.send(b"wo");
+    client.expect(b"\0\0\0\x03two");
+    drop(client);
+    echo.terminate();
+}
+
+/// Begins to receive a large reply, has `end` end the example, and receives the rest.
+#[track_caller]
+fn check_drain(mut client: Client, end: impl FnOnce()) {
+    let body: Vec<u8> = (0..900_000_u32).map(|at| (at / 7) as u8).collect();
+    let mut frame = 900_000_u32.to_be_bytes().to_vec();
+    frame.extend(body);
+    client.send(&frame);
+    client.expect(&frame[..1]);
+    end();
+    client.expect(&frame[1..]);
+    client.expect_end();
+}
+
+#[test]
+fn echo_completes_on_sigterm_the_reply_it_has_begun() {
+    let echo = Running::start("echo", &["127.0.0.1:0", "--framing", "length"]);
+    check_drain(echo.connect(), || echo.signal(Signal::TERM));
+    echo.ends();
+}
+
+#[test]
+fn echo_drains_on_ctrl_c_as_well() {
+    let echo = Running::start("echo", &["127.0.0.1:0", "--framing", "length"]);
+    check_drain(echo.connect(), || echo.signal(Signal::INT));
+    echo.ends();
+}
+
+#[test]
+fn chat_tells_everybody_in_the_room_and_nobody_else() {
+    let chat = Running::start("chat", &["127.0.0.1:0"]);
+    let address = &chat.addresses[0];
+    let mut anne = enter_chat(address, "anne", "anne");
+    let mut bert = enter_chat(address, "bert", "anne, bert");
+    let mut cleo = enter_chat(address, "cleo", "anne, bert, cleo");
+    anne.expect("-- bert is here\n-- cleo is here\n");
+    bert.expect("-- cleo is here\n");
+
+    anne.send("ahoy\n/me waves\n");
+    bert.expect("anne: ahoy\n* anne waves\n");
+    cleo.expect("anne: ahoy\n* anne waves\n");
+
+    cleo.send("/join tea\n");
+    cleo.expect("-- In tea: cleo\n");
+    bert.expect("-- cleo has gone to tea\n");
+    anne.expect("-- cleo has gone to tea\n");
+    bert.send("/rooms\n/who\nshe has gone\n");
+    bert.expect("-- lobby (2), tea (1)\n-- anne, bert\n");
+    anne.expect("bert: she has gone\n");
+
+    bert.send("/nick bob\n/join tea\n");
+    bert.expect("-- In lobby: anne, bob\n-- In tea: bob, cleo\n");
+    anne.expect("-- bert is now bob\n-- bob has gone to tea\n");
+    cleo.expect("-- bob is here\n");
+
+    cleo.send("/quit\n");
+    cleo.expect("-- Bye!\n");
+    cleo.expect_end();
+    bert.expect("-- cleo has left\n");
+    chat.signal(Signal::TERM);
+    bert.expect("-- The server shuts down\n");
+    bert.expect_end();
+    drop((anne, bert, cleo));
+    chat.ends();
+}
+
+#[test]
+fn chat_refuses_bad_and_taken_names_and_lines_that_are_too_long() {
+    let chat = Running::start("chat", &["127.0.0.1:0"]);
+    let mut anne = enter_chat(&chat.addresses[0], "anne", "anne");
+    let mut other = chat.connect();
+    other.expect("-- Welcome! What is your name?\n");
+    let rule = "-- A name has 1 to 16 letters (a-z), digits or underscores\n";
+    for name in ["two words", "seventeen_letters", "\u{e4}", "/me"] {
+        other.send(format!("{name}\n"));
+        other.expect(rule);
+    }
+    other.send("anne\n");
+    other.expect("-- anne is taken; choose another name\n");
+
+    anne.send(format!("{}\n", "x".repeat(1025)));
+    anne.expect("-- Not sent: a line has at most 1024 bytes\n");
+    anne.send("/nowhere\n");
+    anne.expect("-- What? Try /help\n");
+    // Whoever ends with a half-close, as `nc -N` does, has said all that came before.
+    other.send("bert\ngood\x1b[2Jbye");
+    other.send("\n");
+    other.finish_writes();
+    anne.expect("-- bert is here\nbert: good[2Jbye\n-- bert has left\n");
+    drop(anne);
+    chat.terminate();
+}
+
+/// A member who takes next to nothing, because the kernel keeps little for it.
+#[track_caller]
+fn enter_slowly(address: &str, nick: &str, members: &str) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a buffer's size");
+    let to: SocketAddr = tcp(address).parse().expect("an address");
+    socket.connect(&to.into()).expect("it listens");
+    enter_chat_on(Client::new(socket.into()), nick, members)
+}
+
+/// Says more than the kernel and the chat server keep for a slow member.
+#[track_caller]
+fn say_much(client: &mut Client) {
+    let line = format!("{}\n", "y".repeat(1000));
+    for _ in 0..10 {
+        client.send(line.repeat(1000));
+    }
+}
+
+#[test]
+fn a_slow_member_of_the_chat_is_told_how_much_it_missed() {
+    let chat = Running::start("chat", &["127.0.0.1:0"]);
+    let mut slow = enter_slowly(&chat.addresses[0], "slow", "slow");
+    let mut anne = enter_chat(&chat.addresses[0], "anne", "anne, slow");
+    say_much(&mut anne);
+    anne.send("/who\n");
+    anne.expect("-- anne, slow\n");
+    // Its own request is read when there is room for the answer: behind every report.
+    slow.send("/who\n");
+    let lines = slow.lines_until(|line| line == "-- anne, slow");
+    let heard = lines
+        .iter()
+        .filter(|line| line.starts_with("anne: "))
+        .count();
+    let report = |line: &String| {
+        let missed = line.strip_prefix("-- You were too slow, and missed ")?;
+        missed.strip_suffix(" messages")?.parse::<usize>().ok()
+    };
+    let missed: usize = lines.iter().filter_map(report).sum();
+    assert!(missed > 0);
+    assert_eq!(heard + missed, 10_000);
+    drop((anne, slow));
+    chat.terminate();
+}
+
+#[test]
+fn a_member_of_the_chat_that_takes_nothing_is_put_out_and_the_others_are_told() {
+    let chat = Running::start("chat", &["127.0.0.1:0", "--patience", "1"]);
+    let slow = enter_slowly(&chat.addresses[0], "slow", "slow");
+    let mut anne = enter_chat(&chat.addresses[0], "anne", "anne, slow");
+    say_much(&mut anne);
+    anne.expect("-- slow was too slow, and is out\n");
+    drop((anne, slow));
+    chat.terminate();
+}
+
+/// A forwarder to a server that the test itself plays: the server's end of a connection, and the
+/// client's.
+struct Forwarded {
+    forward: Running,
+    client: Client,
+    server: Client,
+}
+
+#[track_caller]
+fn forwarded() -> Forwarded {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to = listener.local_addr().expect("an address").to_string();
+    let forward = Running::start("forward", &["127.0.0.1:0", "--to", &to]);
+    let client = forward.connect();
+    let (server, _) = listener.accept().expect("a connection");
+    Forwarded {
+        client,
+        server: Client::new(server),
+        forward,
+    }
+}
+
+#[test]
+fn forward_passes_on_a_half_close_of_either_side() {
+    let Forwarded {
+        forward,
+        mut client,
+        mut server,
+    } = forwarded();
+    client.send("request");
+    client.finish_writes();
+    server.expect("request");
+    server.expect_end();
+    server.send("answer");
+    client.expect("answer");
+    drop(server);
+    client.expect_end();
+    forward.terminate();
+
+    let Forwarded {
+        forward,
+        mut client,
+        mut server,
+    } = forwarded();
+    server.send("greeting");
+    server.finish_writes();
+    client.expect("greeting");
+    client.expect_end();
+    client.send("late");
+    server.expect("late");
+    drop(client);
+    server.expect_end();
+    forward.terminate();
+}
+
+#[test]
+fn forward_passes_on_a_reset() {
+    let Forwarded {
+        forward,
+        mut client,
+        server,
+    } = forwarded();
+    let socket = SockRef::from(server.0.get_ref());
+    socket.set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(server);
+    let error = client.0.read(&mut [0]).expect_err("no orderly end");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    forward.terminate();
+}
+
+#[test]
+fn forward_resets_a_client_whose_server_is_not_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    let mut command = command("forward", &["127.0.0.1:0", "--to", &to]);
+    command.stderr(Stdio::piped());
+    let mut forward = Running::spawn("forward", command, 1);
+    let mut client = forward.connect();
+    let error = client.0.read(&mut [0]).expect_err("no orderly end");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    let mut stderr = forward.child.stderr.take().expect("it is piped");
+    forward.terminate();
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).expect("text");
+    assert!(
+        log.contains("to the server: connect failed: Connection refused"),
+        "{log}"
+    );
+}
+
+#[test]
+fn forward_loses_nothing_when_the_server_is_slower_than_the_client() {
+    let Forwarded {
+        forward,
+        mut client,
+        mut server,
+    } = forwarded();
+    // Much more than may be queued: without back-pressure the connection would be reset.
+    let sent: Vec<u8> = (0..32 << 20).map(|at: u32| (at / 5) as u8).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            client.send(&sent);
+            client.finish_writes();
+        });
+        let mut received = Vec::new();
+        server.0.read_to_end(&mut received).expect("an orderly end");
+        assert!(received == sent, "{} bytes, or others", received.len());
+    });
+    drop((client, server));
+    forward.terminate();
+}
+
+#[test]
+fn forward_completes_on_sigterm_the_reply_it_has_begun() {
+    let echo = Running::start("echo", &["127.0.0.1:0", "--framing", "length"]);
+    let forward = Running::start("forward", &["127.0.0.1:0", "--to", echo.address()]);
+    check_drain(forward.connect(), || forward.signal(Signal::TERM));
+    forward.ends();
+    echo.terminate();
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    let Forwarded {
+        mut forward,
+        client,
+        mut server,
+    } = forwarded();
+    forward.signal(Signal::TERM);
+    // This is how the drain begins, and nobody ends it.
+    server.expect_end();
+    forward.signal(Signal::TERM);
+    let status = forward.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1));
+    drop(client);
+}
+
+/// Whoever sends `sent` is answered with what begins with `reply`.
+#[track_caller]
+fn check_reply(address: &str, sent: &[u8], reply: &[u8]) {
+    let mut client = Client::connect(address);
+    client.send(sent);
+    client.expect(reply);
+}
+
+#[test]
+fn serve_offers_every_service() {
+    let chargen = format!("unix:{}", socket_path("chargen"));
+    let serve = command(
+        "serve",
+        &["--port0", "--chargen", &chargen, "--stats", "3600"],
+    );
+    let serve = Running::spawn("serve", serve, 6);
+    let [echo, chat, echo_lines, echo_length, discard, chargen] = &serve.addresses[..] else {
+        panic!("{:?}", serve.addresses);
+    };
+
+    check_reply(echo, b"hello", b"hello");
+    check_reply(
+        chat,
+        b"anne\n/quit\n",
+        b"-- Welcome! What is your name?\n-- Hello, anne!",
+    );
+    check_reply(echo_lines, b"one\ntw", b"one\n");
+    check_reply(echo_length, b"\0\0\0\x02hi\0", b"\0\0\0\x02hi");
+    check_reply(discard, b"anything", b"");
+
+    let path = chargen.strip_prefix("unix://").expect("a path");
+    let mut client = UnixStream::connect(path).expect("it listens");
+    let mut received = vec![0; 74];
+    client.read_exact(&mut received).expect("a line");
+    // It has no end but that of the server, and that comes between two lines.
+    serve.signal(Signal::TERM);
+    client.read_to_end(&mut received).expect("an orderly end");
+    assert_eq!(received.len() % 74, 0);
+    assert!(received.ends_with(b"\r\n"));
+    drop(client);
+    serve.ends();
+}
+
+#[test]
+fn embed_serves_and_ends_when_quit_is_typed() {
+    let mut command = command("embed", &["127.0.0.1:0"]);
+    command.stdin(Stdio::piped());
+    let mut embed = Running::spawn("embed", command, 1);
+    let mut client = embed.connect();
+    client.send("hello");
+    client.expect("hello");
+    let mut stdin = embed.child.stdin.take().expect("it is piped");
+    stdin.write_all(b"anything\n").expect("it reads");
+    client.send("more");
+    client.expect("more");
+    stdin.write_all(b"quit\n").expect("it reads");
+    client.expect_end();
+    drop(client);
+    embed.ends();
+}
+
+#[test]
+fn embed_goes_on_when_nobody_is_there_to_type() {
+    let embed = Running::start("embed", &["127.0.0.1:0"]);
+    for text in ["one", "two"] {
+        let mut client = embed.connect();
+        client.send(text);
+        client.expect(text);
+        client.finish_writes();
+        client.expect_end();
+    }
+    embed.terminate();
+}
