@@ -44,6 +44,7 @@ impl Protocol for Client {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a bench needs the real clock")]
 fn measure(name: &str, faults: Faults, clients: u64, window: usize) {
     let mut world = World::with_faults(1, faults);
     let (server, client) = (world.host("server"), world.host("client"));

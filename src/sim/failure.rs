@@ -42,7 +42,7 @@ pub struct Failure {
     /// What kind of mistake.
     pub problem: Problem,
     /// What exactly, and where.
-    pub text: String,
+    pub text: Box<str>,
     /// The seed that shows it.
     pub seed: u64,
     /// When it was found, since the world began.
@@ -57,7 +57,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.trace {
+        for line in &*self.trace {
             writeln!(f, "    {line}")?;
         }
         let (problem, text) = (self.problem, &self.text);

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::end::End;
 use super::fabric::{Fabric, Sleep};
 use super::failure::{Failure, Problem};
 use super::faults::{Fault, Faults};
@@ -298,7 +299,7 @@ impl World {
     pub(super) fn failure(&self, problem: Problem, text: String) -> Failure {
         Failure {
             problem,
-            text,
+            text: text.into(),
             seed: self.seed,
             at: self.elapsed(),
             hash: self.hash(),
@@ -437,7 +438,7 @@ impl World {
         suspects.retain(|id| {
             let Some(idle) = fabric.idle(*id) else {
                 // Blocked output may keep it from what it could do once that has left.
-                return fabric.end(*id).is_some_and(super::end::End::is_blocked);
+                return fabric.end(*id).is_some_and(End::is_blocked);
             };
             let token = fabric.end(*id).and_then(|end| end.token);
             let is = |answer: Result<bool, _>| answer.unwrap_or(false);
