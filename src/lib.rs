@@ -44,6 +44,8 @@ mod limits;
 pub mod net;
 pub mod protocol;
 pub mod reactor;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod token;
 
 pub use buffer::Outbox;

@@ -155,8 +155,12 @@ impl<D: Driver> Connection<D> {
     }
 
     /// The reactor shuts down. The protocol is told once what has arrived by now was delivered.
-    pub(crate) fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self, tick: u64) {
         self.last_runs = MAX_LAST_RUNS;
+        if let State::Lingering(_) = self.state {
+            // It lingers anew, for the shorter time of a shutdown.
+            self.since = tick;
+        }
     }
 
     /// Whether the protocol is to be told now that the reactor shuts down. Answers `true` once.
@@ -450,6 +454,11 @@ impl<D: Driver> Connection<D> {
     #[inline]
     pub(crate) fn flags(&mut self) -> &mut Flags {
         &mut self.flags
+    }
+
+    /// Whether a fact holds.
+    pub(crate) fn has_flag(&self, flag: u8) -> bool {
+        self.flags.has(flag)
     }
 }
 

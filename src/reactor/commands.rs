@@ -53,7 +53,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             Command::Shutdown => {
                 // What has arrived by now is served first, if need be over several turns.
                 self.latch = self.latch.or(Readiness::READABLE);
-                self.conn.shut_down();
+                self.conn.shut_down(tick);
             }
         }
         core.fx.control.is_mute = !self.conn.state().may_send();

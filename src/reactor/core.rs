@@ -239,6 +239,16 @@ pub(super) trait Entry<N: Network> {
     /// The service it belongs to.
     fn service(&self) -> &Rc<Service>;
 
+    /// Whether its protocol keeps it from being read.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
+    /// Whether one that it forwards to keeps it from being read.
+    fn is_held(&self) -> bool {
+        false
+    }
+
     /// Our address.
     fn local_addr(&self, core: &Core<N>) -> std::io::Result<Address> {
         let _ = core;

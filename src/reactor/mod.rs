@@ -328,6 +328,22 @@ impl<N: Network> Reactor<N> {
         self.entry(token).is_ok()
     }
 
+    /// Whether a connection is not read because its protocol paused it.
+    ///
+    /// # Errors
+    /// The entry has ended.
+    pub fn is_paused(&self, token: Token) -> Result<bool, Gone> {
+        Ok(self.entry(token)?.is_paused())
+    }
+
+    /// Whether a connection is not read because one that it forwards to has no room.
+    ///
+    /// # Errors
+    /// The entry has ended.
+    pub fn is_held(&self, token: Token) -> Result<bool, Gone> {
+        Ok(self.entry(token)?.is_held())
+    }
+
     /// Whether nothing is left to wait for.
     pub fn is_empty(&self) -> bool {
         self.core.stats.entries == 0 && self.core.adopted.is_empty() && self.dead.is_empty()
@@ -336,6 +352,13 @@ impl<N: Network> Reactor<N> {
     /// What the reactor has done so far.
     pub fn stats(&self) -> Stats {
         self.core.stats.clone()
+    }
+
+    /// How much has been done that shows on no socket: a number that grows with it.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn work_done(&self) -> u64 {
+        let frames = self.services.iter().map(|s| s.counters.frames.get());
+        self.core.stats.timers_fired + self.core.stats.mails + frames.sum::<u64>()
     }
 
     /// What the service of an entry has done so far.

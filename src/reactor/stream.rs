@@ -400,6 +400,14 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         &self.service
     }
 
+    fn is_paused(&self) -> bool {
+        self.conn.has_flag(Flags::PAUSED)
+    }
+
+    fn is_held(&self) -> bool {
+        self.conn.has_flag(Flags::HELD)
+    }
+
     fn local_addr(&self, core: &Core<N>) -> io::Result<Address> {
         core.network
             .local_addr(self.stream.as_ref().ok_or(ErrorKind::NotConnected)?)

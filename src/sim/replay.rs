@@ -1,0 +1,501 @@
+//! Replaying a record: the same reactor is told the same things in the same order, and is held to
+//! send the same bytes.
+//!
+//! Knows the format of a record, and no protocol.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::errno;
+use super::fabric::Flag;
+use super::record::{
+    ACCEPT, BITS, CLOSE, CLOSE_LISTENER, CONNECT, CONNECTED, DIGEST_LEN, FIN, HEADER, LISTEN, NOW,
+    OK, POLL, READ, REGISTER, UNKNOWN, WOULD_BLOCK, WRITE,
+};
+use crate::net::{Address, Connect, Listen, Network, Readiness, Ready, StreamOptions, Wake};
+use crate::reactor::{Error, Reactor};
+use crate::token::Token;
+
+/// Replays a record under virtual time.
+///
+/// `set_up` does to the reactor what was done to the recorded one: it opens the same listeners and
+/// connections in the same order, with the same protocols. Mail from other threads is not part of
+/// a record.
+///
+/// # Errors
+/// The record is damaged, or the reactor does or sends something else than what was recorded.
+pub fn replay(
+    record: &[u8],
+    set_up: impl FnOnce(&mut Reactor<Replay>) -> Result<(), Error>,
+) -> Result<Replayed, ReplayError> {
+    let entries = parse(record).ok_or(ReplayError::Damaged)?;
+    let tape = Rc::new(RefCell::new(Tape {
+        entries,
+        next: 0,
+        elapsed: Duration::ZERO,
+        difference: None,
+        bytes: 0,
+        peers: Vec::new(),
+    }));
+    let mut reactor = Reactor::with_network(Replay {
+        origin: super::fabric::origin(),
+        tape: Rc::clone(&tape),
+        waker: Arc::default(),
+        next_stream: 0,
+    });
+    let is_set_up = set_up(&mut reactor);
+    if tape.borrow().difference.is_none() {
+        is_set_up.map_err(ReplayError::SetUp)?;
+        while reactor.turn(None).is_ok() {}
+    }
+    // What the reactor does when it is dropped is not part of the record.
+    let difference = tape.borrow_mut().difference.take();
+    tape.borrow_mut().entries.clear();
+    match difference {
+        Some(difference) => Err(ReplayError::Differs(difference)),
+        None => Ok(Replayed {
+            bytes: tape.borrow().bytes,
+            elapsed: tape.borrow().elapsed,
+        }),
+    }
+}
+
+/// A replay in which everything was as recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Bytes that were sent, all as recorded.
+    pub bytes: u64,
+    /// The time that passed.
+    pub elapsed: Duration,
+}
+
+/// Why a replay failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// It is no record, or its digest does not fit.
+    Damaged,
+    /// The reactor could not be set up.
+    SetUp(Error),
+    /// Something else was done or sent than what was recorded.
+    Differs(Difference),
+}
+
+/// Where a replay differs from its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// When, since the record began.
+    pub at: Duration,
+    /// The peer of the connection, if it is one that was accepted.
+    pub peer: Option<Address>,
+    /// What was recorded.
+    pub recorded: String,
+    /// What happened instead.
+    pub replayed: String,
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReplayError::Damaged => f.write_str("the record is damaged"),
+            ReplayError::SetUp(error) => write!(f, "the reactor could not be set up: {error}"),
+            ReplayError::Differs(difference) => write!(f, "{difference}"),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {:?}", self.at)?;
+        if let Some(peer) = &self.peer {
+            write!(f, ", to {peer}")?;
+        }
+        let (recorded, replayed) = (&self.recorded, &self.replayed);
+        write!(f, ":\n  recorded: {recorded}\n  replayed: {replayed}")
+    }
+}
+
+/// One thing that a recorded reactor did, and what it was answered.
+#[derive(Debug)]
+struct Entry {
+    kind: u8,
+    number: u32,
+    status: i32,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Tape {
+    entries: Vec<Entry>,
+    next: usize,
+    elapsed: Duration,
+    difference: Option<Difference>,
+    bytes: u64,
+    peers: Vec<Option<Address>>,
+}
+
+impl Tape {
+    /// The recorded answer to what the reactor asks now; an error if it asks something else.
+    fn answer(&mut self, kind: u8, number: u32) -> io::Result<&Entry> {
+        if self.difference.is_some() || self.next >= self.entries.len() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let entry = &self.entries[self.next];
+        if (entry.kind, entry.number) != (kind, number) {
+            let recorded = describe(entry);
+            let replayed = name(kind, number);
+            self.differ(number, recorded, replayed);
+            return Err(ErrorKind::Interrupted.into());
+        }
+        self.next += 1;
+        Ok(&self.entries[self.next - 1])
+    }
+
+    fn outcome(&mut self, kind: u8, number: u32) -> io::Result<&Entry> {
+        let entry = self.answer(kind, number)?;
+        match entry.status {
+            OK => Ok(entry),
+            WOULD_BLOCK => Err(ErrorKind::WouldBlock.into()),
+            UNKNOWN => Err(ErrorKind::Other.into()),
+            error => Err(errno::error(error)),
+        }
+    }
+
+    /// Whether nothing is left but what a reactor does when it is dropped.
+    fn is_at_its_end(&self) -> bool {
+        let mut rest = self.entries[self.next.min(self.entries.len())..].iter();
+        rest.all(|entry| matches!(entry.kind, NOW | CLOSE | CLOSE_LISTENER))
+    }
+
+    fn differ(&mut self, number: u32, recorded: String, replayed: String) {
+        let peer = self.peers.get(number as usize).cloned().flatten();
+        self.difference = Some(Difference {
+            at: self.elapsed,
+            peer,
+            recorded,
+            replayed,
+        });
+    }
+
+    /// Compares what is written with what was.
+    fn write(&mut self, number: u32, offered: &[u8]) -> io::Result<usize> {
+        let expected = self.outcome(WRITE, number)?.bytes.clone();
+        let common = offered.iter().zip(&expected);
+        let common = common.take_while(|(one, other)| one == other).count();
+        if common < expected.len() {
+            let around = common.saturating_sub(CONTEXT_LEN);
+            let show = |bytes: &[u8]| {
+                let end = bytes.len().min(common + CONTEXT_LEN);
+                format!("\"{}\"", bytes[around.min(end)..end].escape_ascii())
+            };
+            let recorded = format!("{}, byte {common} of a write", show(&expected));
+            self.differ(number, recorded, show(offered));
+            return Err(ErrorKind::Interrupted.into());
+        }
+        self.bytes += expected.len() as u64;
+        Ok(expected.len())
+    }
+}
+
+/// What an entry is, for people.
+fn describe(entry: &Entry) -> String {
+    let name = name(entry.kind, entry.number);
+    match entry.bytes.len() {
+        len if len > 0 && matches!(entry.kind, READ | WRITE) => format!(
+            "{name} of {len} bytes, \"{}\"",
+            entry.bytes[..len.min(2 * CONTEXT_LEN)].escape_ascii()
+        ),
+        _ => name,
+    }
+}
+
+fn name(kind: u8, number: u32) -> String {
+    let what = match kind {
+        NOW => return "a look at the clock".into(),
+        POLL => return "a poll".into(),
+        LISTEN => "listener opened",
+        ACCEPT => "accept on listener",
+        REGISTER => "registration of connection",
+        CONNECT => "attempt to open connection",
+        CONNECTED => "question for the outcome of connection",
+        READ => "read from connection",
+        WRITE => "write to connection",
+        FIN => "end of our half of connection",
+        CLOSE => "close of connection",
+        CLOSE_LISTENER => "close of listener",
+        _ => "unknown entry",
+    };
+    format!("{what} {number}")
+}
+
+/// Takes a record apart; `None` if it is damaged.
+fn parse(record: &[u8]) -> Option<Vec<Entry>> {
+    let (body, digest) = record.split_at_checked(record.len().checked_sub(DIGEST_LEN)?)?;
+    if Sha256::digest(body).as_slice() != digest {
+        return None;
+    }
+    let mut rest = body.strip_prefix(HEADER)?;
+    let mut entries = Vec::new();
+    while let Some((&kind, after)) = rest.split_first() {
+        let (number, after) = after.split_first_chunk::<4>()?;
+        let (status, after) = after.split_first_chunk::<4>()?;
+        let (len, after) = after.split_first_chunk::<4>()?;
+        let (bytes, after) = after.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        entries.push(Entry {
+            kind,
+            number: u32::from_le_bytes(*number),
+            status: i32::from_le_bytes(*status),
+            bytes: bytes.to_vec(),
+        });
+        rest = after;
+    }
+    Some(entries)
+}
+
+/// The network of a reactor that is being replayed.
+#[derive(Debug)]
+pub struct Replay {
+    tape: Rc<RefCell<Tape>>,
+    origin: Instant,
+    waker: Arc<Flag>,
+    next_stream: u32,
+}
+
+/// A connection in a replay.
+#[derive(Debug)]
+pub struct ReplayStream(u32);
+
+/// A listener in a replay.
+#[derive(Debug)]
+pub struct ReplayListener(u32, Address);
+
+impl Replay {
+    fn new_stream(&mut self, peer: Option<Address>) -> ReplayStream {
+        self.tape.borrow_mut().peers.push(peer);
+        self.next_stream += 1;
+        ReplayStream(self.next_stream - 1)
+    }
+}
+
+impl Network for Replay {
+    type Stream = ReplayStream;
+    type Listener = ReplayListener;
+
+    fn now(&mut self) -> Instant {
+        let mut tape = self.tape.borrow_mut();
+        // Whoever sets the reactor up may look at the clock more often than was recorded.
+        let next = tape.entries.get(tape.next);
+        if let Some(Entry {
+            kind: NOW, bytes, ..
+        }) = next
+            && let Some(nanos) = bytes.first_chunk()
+        {
+            tape.elapsed = Duration::from_nanos(u64::from_le_bytes(*nanos));
+            tape.next += 1;
+        }
+        self.origin + tape.elapsed
+    }
+
+    /// Tells what was told in the record. At its end it fails, which ends the replay.
+    fn poll(&mut self, _: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut tape = self.tape.borrow_mut();
+        if tape.is_at_its_end() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let entry = tape.outcome(POLL, 0)?;
+        for event in entry.bytes.chunks_exact(9) {
+            let number = |at: usize| {
+                event[at..]
+                    .first_chunk()
+                    .map_or(0, |n| u32::from_le_bytes(*n))
+            };
+            let bits = (0..BITS.len()).filter(|bit| event[8] & 1 << bit != 0);
+            let none = Readiness::NONE;
+            let readiness = bits.fold(none, |readiness, bit| readiness.or(BITS[bit]));
+            let token = Token::from_parts(number(0), number(4));
+            ready.push(Ready { token, readiness });
+        }
+        Ok(())
+    }
+
+    fn waker(&mut self) -> io::Result<Arc<dyn Wake>> {
+        Ok(self.waker.clone())
+    }
+
+    fn listen(&mut self, _: Token, _: &Listen) -> io::Result<ReplayListener> {
+        let mut tape = self.tape.borrow_mut();
+        let number = tape.entries.get(tape.next).map_or(0, |entry| entry.number);
+        let entry = tape.outcome(LISTEN, number)?;
+        let address = String::from_utf8_lossy(&entry.bytes).parse();
+        Ok(ReplayListener(number, address.unwrap_or(Address::Unnamed)))
+    }
+
+    fn accept(&mut self, listener: &mut ReplayListener) -> io::Result<(ReplayStream, Address)> {
+        let mut tape = self.tape.borrow_mut();
+        let entry = tape.outcome(ACCEPT, listener.0)?;
+        let address = String::from_utf8_lossy(&entry.bytes).parse();
+        let address = address.unwrap_or(Address::Unnamed);
+        drop(tape);
+        Ok((self.new_stream(Some(address.clone())), address))
+    }
+
+    fn register(&mut self, _: Token, stream: &mut ReplayStream) -> io::Result<()> {
+        self.tape.borrow_mut().outcome(REGISTER, stream.0).map(drop)
+    }
+
+    fn connect(&mut self, _: Token, connect: &Connect) -> io::Result<ReplayStream> {
+        let number = self.next_stream;
+        self.tape.borrow_mut().outcome(CONNECT, number)?;
+        Ok(self.new_stream(Some(connect.address.clone())))
+    }
+
+    fn connected(&mut self, stream: &mut ReplayStream) -> io::Result<bool> {
+        let mut tape = self.tape.borrow_mut();
+        let entry = tape.outcome(CONNECTED, stream.0)?;
+        Ok(entry.bytes == [1])
+    }
+
+    fn read(&mut self, stream: &mut ReplayStream, buf: &mut [u8]) -> io::Result<usize> {
+        let mut tape = self.tape.borrow_mut();
+        let bytes = &tape.outcome(READ, stream.0)?.bytes;
+        let len = bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn write(&mut self, stream: &mut ReplayStream, bytes: &[u8]) -> io::Result<usize> {
+        self.tape.borrow_mut().write(stream.0, bytes)
+    }
+
+    fn write_vectored(
+        &mut self,
+        stream: &mut ReplayStream,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+        let bytes: Vec<u8> = bytes.collect();
+        self.tape.borrow_mut().write(stream.0, &bytes)
+    }
+
+    fn shutdown_write(&mut self, stream: &mut ReplayStream) -> io::Result<()> {
+        self.tape.borrow_mut().outcome(FIN, stream.0).map(drop)
+    }
+
+    fn close(&mut self, stream: ReplayStream, _: bool) {
+        // A difference is noted; there is nobody to answer.
+        let _ = self.tape.borrow_mut().outcome(CLOSE, stream.0);
+    }
+
+    fn close_listener(&mut self, listener: ReplayListener) {
+        let _ = self.tape.borrow_mut().outcome(CLOSE_LISTENER, listener.0);
+    }
+
+    fn local_addr(&self, _: &ReplayStream) -> io::Result<Address> {
+        Ok(Address::Unnamed)
+    }
+
+    fn peer_addr(&self, stream: &ReplayStream) -> io::Result<Address> {
+        let peers = &self.tape.borrow().peers;
+        let peer = peers.get(stream.0 as usize).cloned().flatten();
+        Ok(peer.unwrap_or(Address::Unnamed))
+    }
+
+    fn listener_addr(&self, listener: &ReplayListener) -> io::Result<Address> {
+        Ok(listener.1.clone())
+    }
+
+    fn set_options(&mut self, _: &mut ReplayStream, _: &StreamOptions) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn options(&self, _: &ReplayStream) -> io::Result<StreamOptions> {
+        Ok(StreamOptions::default())
+    }
+
+    fn short_read_drains(&self) -> bool {
+        false
+    }
+}
+
+/// Bytes that are shown before and behind a difference.
+const CONTEXT_LEN: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::Lines;
+    use crate::net::Memory;
+    use crate::protocol::{Context, Protocol};
+    use crate::sim::Record;
+
+    /// Sends lines back in capitals, all but one.
+    struct Shout(&'static [u8]);
+
+    impl Protocol for Shout {
+        type Decoder = Lines;
+        type Encoder = Lines;
+
+        fn on_frame(&mut self, line: &[u8], cx: &mut Context<'_, Lines>) {
+            if line == self.0 {
+                cx.send("what?");
+            } else {
+                cx.send(line.to_ascii_uppercase());
+            }
+        }
+    }
+
+    fn record() -> Vec<u8> {
+        let memory = Memory::new();
+        let (network, recorder) = Record::around(memory.clone(), 1 << 20);
+        let mut reactor = Reactor::with_network(network);
+        reactor.listen("10.0.0.1:7", |_| Shout(b"")).unwrap();
+        let peer = memory.connect_peer(&"10.0.0.1:7".parse().unwrap()).unwrap();
+        for line in ["one\n", "two\nth", "ree\n"] {
+            peer.send(line.as_bytes());
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+        peer.finish();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(peer.received(), b"ONE\nTWO\nTHREE\n");
+        assert!(!recorder.is_full());
+        recorder.bytes()
+    }
+
+    fn replay_with(odd: &'static [u8], record: &[u8]) -> Result<Replayed, ReplayError> {
+        replay(record, |reactor| {
+            reactor.listen("10.0.0.1:7", move |_| Shout(odd)).map(drop)
+        })
+    }
+
+    #[test]
+    fn the_same_protocol_sends_the_same() {
+        assert_eq!(replay_with(b"", &record()).unwrap().bytes, 14);
+    }
+
+    #[test]
+    fn another_protocol_is_found_out_at_the_first_byte_that_differs() {
+        let Err(ReplayError::Differs(difference)) = replay_with(b"three", &record()) else {
+            panic!("it differs");
+        };
+        assert!(difference.recorded.contains("THREE"), "{difference}");
+        assert!(difference.replayed.contains("what?"), "{difference}");
+    }
+
+    #[test]
+    fn a_damaged_record_is_not_replayed() {
+        let mut damaged = record();
+        damaged[40] ^= 1;
+        for record in [&damaged[..], &[], &record()[..60]] {
+            let result = replay_with(b"", record);
+            assert!(matches!(result, Err(ReplayError::Damaged)));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A forwarder between a client and an echo server: back-pressure and half-closes pass through.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use windlass::net::{Connect, Listen};
+use windlass::sim::{Outcome, World, check, seeds};
+use windlass::{CloseReason, Context, Echo, Intents, Protocol, Raw, Token};
+
+use crate::SEEDS;
+use crate::client::{Cargo, Shared, patient, pieces, run_to_the_end};
+use crate::echo::Client;
+
+/// One half of a forwarded connection.
+struct Half {
+    other: Rc<Cell<Option<Token>>>,
+    /// Of the half that the other one knows.
+    own: Rc<Cell<Option<Token>>>,
+    to: Option<Connect>,
+    watch: windlass::sim::Watch,
+}
+
+impl Protocol for Half {
+    type Decoder = Raw;
+    type Encoder = Raw;
+
+    fn on_open(&mut self, cx: &mut Context<'_, Raw>) {
+        self.own.set(Some(cx.token()));
+        if let Some(to) = self.to.take() {
+            let half = Half {
+                other: Rc::clone(&self.own),
+                own: Rc::clone(&self.other),
+                to: None,
+                watch: self.watch.clone(),
+            };
+            let half = self.watch.over(half);
+            self.other.set(Some(cx.connect(to, half)));
+        }
+    }
+
+    fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Raw>) {
+        if let Some(other) = self.other.get() {
+            cx.forward_to(other, bytes.to_vec());
+        }
+    }
+
+    fn on_eof(&mut self, _: usize, cx: &mut Context<'_, Raw>) {
+        if let Some(other) = self.other.get() {
+            cx.finish_writes_other(other);
+        }
+    }
+
+    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
+        let Some(other) = self.other.get() else {
+            return;
+        };
+        if reason.is_clean() {
+            cx.finish_other(other);
+        } else {
+            cx.abort_other(other);
+        }
+    }
+}
+
+fn scenario(world: &mut World) -> Outcome {
+    let (server, proxy) = (world.host("server"), world.host("proxy"));
+    let client = world.host("client");
+    let watch = world.watch();
+    let echo_watch = watch.clone();
+    let listen = Listen::new(world.address(server, 7))
+        .name("echo")
+        .limits(patient());
+    world
+        .reactor(server)
+        .listen(listen, move |_| echo_watch.over(Echo::<Raw>::default()))
+        .expect("the port is free");
+    let proxy_watch = watch.clone();
+    let target = world.address(server, 7);
+    let listen = Listen::new(world.address(proxy, 8))
+        .name("proxy")
+        .limits(patient());
+    let forward = move |_: &_| {
+        proxy_watch.over(Half {
+            other: Rc::default(),
+            own: Rc::default(),
+            to: Some(Connect::new(target).name("to echo").limits(patient())),
+            watch: proxy_watch.clone(),
+        })
+    };
+    world
+        .reactor(proxy)
+        .listen(listen, forward)
+        .expect("the port is free");
+    let mut all = Vec::new();
+    for _ in 0..1 + world.random().below(4) {
+        let count = world.random().length(&(1..=8));
+        let pieces = pieces(world.random(), count, 30_000);
+        let notes = Shared::default();
+        all.push((pieces.concat(), notes.clone()));
+        let cargo = Cargo::new(pieces);
+        let connect = Connect::new(world.address(proxy, 8))
+            .name("client")
+            .limits(patient());
+        let protocol = watch.over(Client { cargo, notes });
+        world
+            .reactor(client)
+            .connect(connect, protocol)
+            .expect("an address");
+        let pause = world.random().below(20) as u64;
+        world.run_for(Duration::from_millis(pause))?;
+    }
+    let notes: Vec<Shared> = all.iter().map(|(_, notes)| notes.clone()).collect();
+    run_to_the_end(world, &notes)?;
+    for (sent, notes) in all {
+        let notes = notes.borrow();
+        let is_clean = notes.closed.is_some_and(CloseReason::is_clean);
+        world.require(
+            sent.starts_with(&notes.received),
+            "something else came back",
+        )?;
+        world.require(
+            sent.len() == notes.received.len() || !is_clean,
+            format_args!(
+                "{} bytes were sent, {} came back, and it ended: {:?}",
+                sent.len(),
+                notes.received.len(),
+                notes.closed
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bytes_and_half_closes_pass_through_a_forwarder() {
+    check(seeds(SEEDS), scenario);
+}
