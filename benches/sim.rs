@@ -4,6 +4,11 @@
 //! `cargo bench --bench sim --features sim`. Prints one line per case; a message is counted once
 //! for each time that it crosses the network.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench measures real time; the rule is for the library"
+)]
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

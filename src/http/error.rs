@@ -141,3 +141,27 @@ impl fmt::Display for RequestError {
 }
 
 impl std::error::Error for RequestError {}
+
+/// A route that cannot be added. The program is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The method is no token.
+    Method,
+    /// The pattern is malformed: it begins with `/`, and has `{name}` or a final `{*name}`.
+    Pattern,
+    /// Another handler is in its place.
+    Taken,
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RouteError::Method => "the method is no token",
+            RouteError::Pattern => "the pattern is malformed",
+            RouteError::Taken => "another route is in its place",
+        })
+    }
+}
+
+impl std::error::Error for RouteError {}

@@ -6,6 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::endpoint::{Action, End, Endpoint, Handler, MakeReceiver, Next, Wrap, not_implemented};
+use super::error::RouteError;
 use super::fields::is_token;
 use super::head::Method;
 use super::request::Request;
@@ -462,30 +463,6 @@ impl fmt::Debug for Router {
         f.debug_list().entries(patterns).finish()
     }
 }
-
-/// A route that cannot be added. The program is to blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RouteError {
-    /// The method is no token.
-    Method,
-    /// The pattern is malformed: it begins with `/`, and has `{name}` or a final `{*name}`.
-    Pattern,
-    /// Another handler is in its place.
-    Taken,
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RouteError::Method => "the method is no token",
-            RouteError::Pattern => "the pattern is malformed",
-            RouteError::Taken => "another route is in its place",
-        })
-    }
-}
-
-impl std::error::Error for RouteError {}
 
 #[cfg(test)]
 mod tests {

@@ -50,9 +50,9 @@ pub struct Failure {
     /// The digest of the trace up to there.
     pub hash: Hash,
     /// The last lines of the trace.
-    pub trace: Vec<String>,
+    pub trace: Box<[String]>,
     /// The faults without which it does not happen; all that were on, until it is shrunk.
-    pub faults: Vec<Fault>,
+    pub faults: Box<[Fault]>,
 }
 
 impl fmt::Display for Failure {

@@ -8,10 +8,10 @@
 //!
 //! # Testing a protocol
 //!
-//! Write the client as a protocol too, let both talk in a world, and say what must hold at the end.
-//! [`explore`] does so under many seeds, each with a mixture of [`Faults`] of its own, and stops at
-//! the first that fails. ([`check`] does the same in a `#[test]`, and panics.) Here is a server that
-//! makes the oldest mistake of all: it takes what one read returns for one message.
+//! Write the client as a protocol too, let both talk in a world, and say what must hold at the
+//! end. [`explore`] does so under many seeds, each with a mixture of [`Faults`] of its own, and
+//! stops at the first that fails. ([`check`] does the same in a `#[test]`, and panics.) Here is a
+//! server that makes the oldest mistake of all: it takes what one read returns for one message.
 //!
 //! ```
 //! use std::cell::RefCell;

@@ -302,8 +302,8 @@ impl World {
             seed: self.seed,
             at: self.elapsed(),
             hash: self.hash(),
-            trace: self.last_lines(),
-            faults: self.fabric().faults.present(),
+            trace: self.last_lines().into(),
+            faults: self.fabric().faults.present().into(),
         }
     }
 
@@ -437,7 +437,7 @@ impl World {
         suspects.retain(|id| {
             let Some(idle) = fabric.idle(*id) else {
                 // Blocked output may keep it from what it could do once that has left.
-                return fabric.end(*id).is_some_and(|end| end.is_blocked());
+                return fabric.end(*id).is_some_and(super::end::End::is_blocked);
             };
             let token = fabric.end(*id).and_then(|end| end.token);
             let is = |answer: Result<bool, _>| answer.unwrap_or(false);
