@@ -5,12 +5,13 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::endpoint::{Action, End, Endpoint, Handler, MakeReceiver, Next, Wrap, not_implemented};
 use super::error::RouteError;
 use super::fields::is_token;
 use super::head::Method;
 use super::request::Request;
 use super::response::Response;
-use super::service::{Accept, Flow, Receiver, Service};
+use super::service::{Accept, Receiver, Service};
 use super::status::Status;
 
 /// A service that is put together of handlers.
@@ -54,10 +55,6 @@ pub struct Router {
     last: usize,
 }
 
-type Handler = Rc<dyn Fn(&mut Request<'_>) -> Response>;
-type Wrap = Rc<dyn Fn(&mut Request<'_>, Next<'_>) -> Response>;
-type MakeReceiver = Rc<dyn Fn(&mut Request<'_>) -> Result<Box<dyn Receiver>, Response>>;
-
 /// A pattern with its handlers.
 #[derive(Clone)]
 struct Route {
@@ -65,25 +62,6 @@ struct Route {
     endpoints: Vec<Endpoint>,
     /// Those of the nested router that the route came from, outermost first.
     wraps: Vec<Wrap>,
-}
-
-/// What serves one method of a route.
-#[derive(Clone)]
-struct Endpoint {
-    /// `None`: any.
-    method: Option<String>,
-    /// The same, if it is a standard method.
-    known: Method,
-    max_body_len: Option<usize>,
-    action: Action,
-}
-
-#[derive(Clone)]
-enum Action {
-    /// A handler of whole requests.
-    Whole(Handler),
-    /// What takes the body piece by piece.
-    Pieces(MakeReceiver),
 }
 
 macro_rules! methods {
@@ -485,102 +463,6 @@ impl fmt::Debug for Router {
         f.debug_list().entries(patterns).finish()
     }
 }
-
-/// What is within something that was wrapped around handlers; see [`Router::wrap`].
-pub struct Next<'a> {
-    outer: &'a [Wrap],
-    inner: &'a [Wrap],
-    end: End<'a>,
-}
-
-/// Where a request arrives behind all that is wrapped around.
-enum End<'a> {
-    Endpoint(&'a Endpoint),
-    Handler(&'a Handler),
-    Trace,
-    Answer(Response),
-}
-
-impl Next<'_> {
-    /// Runs it.
-    #[inline]
-    pub fn run(mut self, request: &mut Request<'_>) -> Response {
-        if let Some((first, rest)) = self.outer.split_first() {
-            self.outer = rest;
-            return first(request, self);
-        }
-        if let Some((first, rest)) = self.inner.split_first() {
-            self.inner = rest;
-            return first(request, self);
-        }
-        match self.end {
-            End::Endpoint(endpoint) => match &endpoint.action {
-                Action::Whole(handler) => handler(request),
-                Action::Pieces(make) => receive_at_once(make, request),
-            },
-            End::Handler(handler) => handler(request),
-            End::Trace => trace(request),
-            End::Answer(response) => response,
-        }
-    }
-}
-
-impl fmt::Debug for Next<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Next")
-    }
-}
-
-/// Gives a body that is here already to what takes it piece by piece.
-fn receive_at_once(make: &MakeReceiver, request: &mut Request<'_>) -> Response {
-    let mut receiver = match make(request) {
-        Ok(receiver) => receiver,
-        Err(response) => return response,
-    };
-    let (body, trailers) = (request.body(), request.trailers());
-    if !body.is_empty()
-        && let Flow::Answer(response) = receiver.on_bytes(body, request.intents())
-    {
-        return response;
-    }
-    receiver.on_end(trailers, request.intents())
-}
-
-/// The head as it arrived (RFC 9110, section 9.3.8), without what may be secret.
-fn trace(request: &Request<'_>) -> Response {
-    let head = request.head();
-    let version = match head.version() {
-        super::Version::Http10 => "HTTP/1.0",
-        super::Version::Http11 => "HTTP/1.1",
-    };
-    let line = format!("{} {} {version}\r\n", head.method_name(), head.target());
-    let mut body = line.into_bytes();
-    for (name, value) in &head.fields() {
-        if !SECRET_FIELDS
-            .iter()
-            .any(|secret| name.eq_ignore_ascii_case(secret))
-        {
-            body.extend_from_slice(name.as_bytes());
-            body.extend_from_slice(b": ");
-            body.extend_from_slice(value);
-            body.extend_from_slice(b"\r\n");
-        }
-    }
-    body.extend_from_slice(b"\r\n");
-    Response::of(body).content_type("message/http")
-}
-
-fn not_implemented<'a>() -> End<'a> {
-    End::Answer(Response::error(Status::NOT_IMPLEMENTED))
-}
-
-/// Fields that TRACE does not send back.
-const SECRET_FIELDS: [&str; 4] = [
-    "authorization",
-    "cookie",
-    "proxy-authorization",
-    "x-api-key",
-];
 
 #[cfg(test)]
 mod tests {

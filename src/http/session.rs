@@ -458,3 +458,26 @@ fn log_access(head: &Head<'_>, response: &Response) {
 
 /// Where accesses are logged.
 const ACCESS_LOG: &str = "windlass::access";
+
+#[cfg(test)]
+mod tests {
+    use crate::http::{Response, Router, Server};
+    use crate::net::{Memory, Network};
+    use crate::protocol::{Driver, Effects};
+
+    #[test]
+    fn a_request_without_parameters_allocates_nothing_once_the_queue_has_grown() {
+        let server = Server::new(Router::new().get("/", |_| Response::text("home")));
+        let mut session = server.session();
+        let mut fx = Effects::new(Memory::new().now());
+        let mut ask = || {
+            session.drive(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &mut 1, &mut fx);
+            let len = fx.out.len();
+            fx.out.consume(len);
+            len
+        };
+        let first_len = ask();
+        let allocations = allocation_counter::measure(|| assert_eq!(ask(), first_len));
+        assert_eq!(allocations.count_total, 0);
+    }
+}
