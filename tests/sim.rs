@@ -12,6 +12,8 @@ mod client;
 mod echo;
 #[path = "sim/forward.rs"]
 mod forward;
+#[path = "sim/found.rs"]
+mod found;
 #[path = "sim/lines.rs"]
 mod lines;
 #[path = "sim/outages.rs"]

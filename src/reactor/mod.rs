@@ -354,6 +354,12 @@ impl<N: Network> Reactor<N> {
         self.core.stats.clone()
     }
 
+    /// Whether a shutdown has begun.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.core.is_shutting_down
+    }
+
     /// How much has been done that shows on no socket: a number that grows with it.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn work_done(&self) -> u64 {

@@ -56,6 +56,8 @@ pub(super) struct Host {
     pub(super) skew: Duration,
     /// Its deadlines cannot be held against it: it was paused, or its clock jumped.
     pub(super) is_late: bool,
+    /// Its reactor shuts down, and lingers for a shorter time.
+    pub(super) is_ending: bool,
     /// Sockets that it may have.
     pub(super) max_sockets: usize,
     pub(super) sockets: usize,
@@ -143,6 +145,7 @@ impl Fabric {
             is_paused: false,
             skew: Duration::ZERO,
             is_late: false,
+            is_ending: false,
             max_sockets: usize::MAX,
             sockets: 0,
             next_port: 0,

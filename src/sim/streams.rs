@@ -281,9 +281,13 @@ impl Fabric {
     /// Whether a close that is not a reset destroys what it should not.
     fn blame(&mut self, end: &End, reset: bool) -> Option<u32> {
         let limits = &end.service.limits;
-        let lingered = end.fin_sent_at.is_some_and(|sent_at| {
-            self.now.saturating_sub(sent_at) + TICK >= limits.linger_timeout
-        });
+        let linger = match self.hosts[end.host].is_ending {
+            true => limits.linger_timeout.min(limits.shutdown_linger),
+            false => limits.linger_timeout,
+        };
+        let lingered = end
+            .fin_sent_at
+            .is_some_and(|sent_at| self.now.saturating_sub(sent_at) + TICK >= linger);
         let is_excused = reset
             || lingered
             || end.inbound.fin == Fin::Read

@@ -371,6 +371,7 @@ impl World {
         }
         let reactor = self.reactors[host].as_mut();
         let reactor = reactor.expect("a host that is runnable is up");
+        self.fabric.borrow_mut().hosts[host].is_ending = reactor.is_shutting_down();
         let result = reactor.turn(None);
         if self.fabric.borrow().hosts[host].sleep != Sleep::Awake {
             self.check_sleeper(host);

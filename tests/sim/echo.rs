@@ -45,7 +45,7 @@ impl Protocol for Client {
     }
 }
 
-fn scenario(world: &mut World) -> Outcome {
+pub(crate) fn scenario(world: &mut World) -> Outcome {
     let (server, client) = (world.host("server"), world.host("client"));
     let watch = world.watch();
     let server_watch = watch.clone();

@@ -63,7 +63,7 @@ impl Protocol for Half {
     }
 }
 
-fn scenario(world: &mut World) -> Outcome {
+pub(crate) fn scenario(world: &mut World) -> Outcome {
     let (server, proxy) = (world.host("server"), world.host("proxy"));
     let client = world.host("client");
     let watch = world.watch();

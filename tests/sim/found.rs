@@ -1,0 +1,31 @@
+//! Seeds that once failed, each under the name of what was wrong. They run in every test, whatever
+//! other seeds do.
+
+use windlass::sim::{Faults, Outcome, World, run};
+
+/// The trace may have changed since; that the seed passes is what counts.
+fn check(seed: u64, scenario: fn(&mut World) -> Outcome) {
+    if let Err(failure) = run(seed, &Faults::from_seed(seed), scenario) {
+        panic!("\n{failure}\n");
+    }
+}
+
+#[test]
+fn a_shutdown_long_after_the_last_turn_has_its_whole_grace() {
+    check(83, crate::echo::scenario);
+}
+
+#[test]
+fn a_connection_whose_peer_has_finished_is_not_idle_while_it_sends() {
+    check(77, crate::forward::scenario);
+}
+
+#[test]
+fn an_end_of_stream_behind_a_needless_would_block_is_told() {
+    check(415, crate::echo::scenario);
+}
+
+#[test]
+fn a_shutdown_may_linger_for_a_shorter_time() {
+    check(827, crate::forward::scenario);
+}
