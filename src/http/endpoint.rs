@@ -34,7 +34,8 @@ pub(super) enum Action {
     Pieces(MakeReceiver),
 }
 
-/// What is within something that was wrapped around handlers; see [`Router::wrap`](super::Router::wrap).
+/// What is within something that was wrapped around handlers; see
+/// [`Router::wrap`](super::Router::wrap).
 pub struct Next<'a> {
     pub(super) outer: &'a [Wrap],
     pub(super) inner: &'a [Wrap],
