@@ -156,6 +156,8 @@ impl Fabric {
             token: Some(token),
             ..self.new_end(host, local, connect.address.clone(), service)
         });
+        // Another attempt has the token of the one before, whose late events are not to be told.
+        self.hosts[host].former.retain(|former| *former != token);
         self.log(host, Some(token), What::Connect, u64::from(id.serial));
         if self.random.chance(self.faults.refuse) {
             let error = errno::REFUSED;

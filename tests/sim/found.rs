@@ -29,3 +29,8 @@ fn an_end_of_stream_behind_a_needless_would_block_is_told() {
 fn a_shutdown_may_linger_for_a_shorter_time() {
     check(827, crate::forward::scenario);
 }
+
+#[test]
+fn late_events_of_a_failed_attempt_are_not_told_of_the_next_one() {
+    check(3275, crate::outages::scenario);
+}

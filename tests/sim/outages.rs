@@ -35,7 +35,7 @@ fn call(world: &mut World, client: Host, server: Host) -> Shared {
     notes
 }
 
-fn outages(world: &mut World) -> Outcome {
+pub(crate) fn scenario(world: &mut World) -> Outcome {
     let (server, client) = (world.host("server"), world.host("client"));
     serve(world, server);
     let mut all = Vec::new();
@@ -81,5 +81,5 @@ fn outages(world: &mut World) -> Outcome {
 
 #[test]
 fn after_an_outage_everyone_was_told_of_an_end_and_nothing_is_left_over() {
-    check(seeds(SEEDS), outages);
+    check(seeds(SEEDS), scenario);
 }
