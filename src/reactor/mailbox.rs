@@ -18,11 +18,12 @@ use crate::token::Token;
 /// use std::time::Duration;
 /// use windlass::{Echo, Lines, Reactor};
 ///
+/// // Echoes until a line is typed.
 /// let mut reactor = Reactor::new()?;
 /// reactor.listen("127.0.0.1:7000", |_| Echo::<Lines>::default())?;
 /// let remote = reactor.remote()?;
 /// std::thread::spawn(move || {
-///     std::thread::sleep(Duration::from_secs(60));
+///     let _ = std::io::stdin().read_line(&mut String::new());
 ///     remote.shutdown(Duration::from_secs(5));
 /// });
 /// reactor.run()?;
