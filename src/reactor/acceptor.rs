@@ -251,8 +251,9 @@ where
         }
     }
 
-    fn release(self: Box<Self>, core: &mut Core<N>) {
+    fn release(self: Box<Self>, core: &mut Core<N>) -> Rc<Service> {
         core.network.close_listener(self.listener);
+        self.service
     }
 
     fn service(&self) -> &Rc<Service> {

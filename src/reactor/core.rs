@@ -181,7 +181,7 @@ pub(super) struct UserTimer {
 pub(super) enum Outcome {
     /// It waits for the next event, or has put itself into the run queue.
     Alive,
-    /// It has ended. It is not called again but to be released, at the end of this turn.
+    /// It has ended. It is not called again but to be released.
     Closed,
 }
 
@@ -233,8 +233,8 @@ pub(super) trait Entry<N: Network> {
         let _ = token;
     }
 
-    /// Gives up its socket.
-    fn release(self: Box<Self>, core: &mut Core<N>);
+    /// Gives up its socket. Answers the service it belonged to.
+    fn release(self: Box<Self>, core: &mut Core<N>) -> Rc<Service>;
 
     /// The service it belongs to.
     fn service(&self) -> &Rc<Service>;

@@ -70,9 +70,9 @@ pub struct Reactor<N: Network = Os> {
     mailbox: Option<Mailbox>,
     config: Config,
     services: Vec<Rc<Service>>,
-    /// Entries that have ended and keep their slots until the end of the turn, so that no event
-    /// of this batch can meet a new tenant.
-    dead: Vec<(Token, Box<dyn Entry<N>>)>,
+    /// What has ended, and keeps its slot until the end of the turn, so that no event of this
+    /// batch can meet a new tenant.
+    dead: Vec<(Token, Rc<Service>)>,
     /// Buffers of the loop, kept from turn to turn.
     ready: Vec<Ready>,
     due: Vec<(u64, Due)>,

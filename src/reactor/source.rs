@@ -233,12 +233,13 @@ impl<S: Source> Entry<Os> for SourceEntry<S> {
         let _ = self.close(token, CloseReason::Panicked, core);
     }
 
-    fn release(mut self: Box<Self>, core: &mut Core<Os>) {
+    fn release(mut self: Box<Self>, core: &mut Core<Os>) -> Rc<Service> {
         // Deregistered before it is dropped: unlike our own sockets, the descriptor may live on
         // under another one (dup, fork), and would go on reporting events.
         if let Err(error) = core.network.deregister_source(self.source.io()) {
             log::debug!("{}: deregister: {error}", self.service.name);
         }
+        self.service
     }
 
     fn service(&self) -> &Rc<Service> {

@@ -385,7 +385,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         let _ = self.close(reason, core);
     }
 
-    fn release(self: Box<Self>, core: &mut Core<N>) {
+    fn release(self: Box<Self>, core: &mut Core<N>) -> Rc<Service> {
         if let Some(stream) = self.stream {
             let reset = self
                 .conn
@@ -394,6 +394,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
                 .is_some_and(CloseReason::is_abortive);
             core.network.close(stream, reset);
         }
+        self.service
     }
 
     fn service(&self) -> &Rc<Service> {

@@ -294,30 +294,31 @@ impl<N: Network> Reactor<N> {
     }
 
     /// Takes an entry that has ended out of its slot, which stays taken until the end of the turn.
+    ///
+    /// Its socket is closed at once, while what the kernel keeps of it is still in the cache.
     fn bury(&mut self, token: Token) {
         if let Some(entry) = self.entries[token.index()].take() {
             self.core.stats.entries -= 1;
-            self.dead.push((token, entry));
+            let service = entry.release(&mut self.core);
+            self.dead.push((token, service));
         }
     }
 
-    /// Gives up the sockets and the slots of what has ended, and lets listeners go on that
-    /// waited for that.
+    /// Gives up the slots of what has ended, and lets listeners go on that waited for that.
     pub(super) fn release_dead(&mut self) {
         if self.dead.is_empty() {
             return;
         }
         let mut dead = mem::take(&mut self.dead);
-        for (token, entry) in dead.drain(..) {
-            let listener = entry.service().listener;
-            let has_room_again = entry.service().has_room_again();
-            entry.release(&mut self.core);
+        for (token, service) in dead.drain(..) {
             self.core.fx.intents.tokens.release(token);
-            let Some(listener) = listener else { continue };
+            let Some(listener) = service.listener else {
+                continue;
+            };
             if let Some(Some(acceptor)) = self.entries.get_mut(listener.index()) {
                 acceptor.on_peer_closed(token);
             }
-            if has_room_again {
+            if service.has_room_again() {
                 self.wake_listener(listener);
             }
         }
