@@ -137,6 +137,6 @@ impl<D: Driver> Connection<D> {
 /// A duration in ticks (milliseconds), rounded up: nothing is ever early.
 #[inline]
 pub(crate) fn ticks_in(duration: Duration) -> u64 {
-    let whole = duration.as_millis() as u64;
-    whole + u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000))
+    let whole = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    whole.saturating_add(u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000)))
 }

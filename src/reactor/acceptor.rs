@@ -171,7 +171,7 @@ fn adopt<N: Network, F, P>(
     match (made, registered) {
         (Some(driver), Ok(())) => {
             add(&service.counters.accepted, 1);
-            let entry = StreamEntry::accepted(stream, driver, Rc::clone(service), core.tick);
+            let entry = StreamEntry::accepted(stream, driver, Rc::clone(service), core.mark);
             core.adopted.push((token, Box::new(entry)));
         }
         _ => {

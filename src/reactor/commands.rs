@@ -32,7 +32,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             _ => {}
         }
         self.conn.begin(token, &self.service.limits, &mut core.fx);
-        let tick = core.tick;
+        let tick = core.mark;
         let mut forwarder = None;
         match command {
             Command::Send(bytes, from) => {

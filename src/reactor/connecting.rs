@@ -23,7 +23,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         core: &mut Core<N>,
     ) -> StreamEntry<N, D> {
         service.on_opened();
-        let mut conn = Connection::connecting(driver, core.tick);
+        let mut conn = Connection::connecting(driver, core.mark);
         let mut load = core.loads.take();
         load.attempt = Some(Box::new(Attempt {
             connect,
@@ -55,7 +55,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                     load.attempt = None;
                 }
                 self.conn.begin(token, &self.service.limits, &mut core.fx);
-                self.conn.on(Event::Connected, core.tick);
+                self.conn.on(Event::Connected, core.mark);
                 core.fx.control.is_mute = !self.conn.state().may_send();
                 self.conn.on_open(&mut core.fx);
                 self.settle(core, &[]);
@@ -70,7 +70,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     pub(super) fn begin_connect(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
-        self.conn.on_retry(core.tick);
+        self.conn.on_retry(core.mark);
         let attempt = self
             .conn
             .load
@@ -131,7 +131,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             return Outcome::Alive;
         }
         self.conn.begin(token, &self.service.limits, &mut core.fx);
-        self.conn.on(Event::Fail(reason), core.tick);
+        self.conn.on(Event::Fail(reason), core.mark);
         self.end(token, core, false)
     }
 

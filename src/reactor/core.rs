@@ -13,7 +13,7 @@ use super::stats::Stats;
 use super::timers::{TimerKey, Wheel};
 use crate::buffer::Pool;
 use crate::close::CloseReason;
-use crate::connection::Load;
+use crate::connection::{Load, ticks_in};
 use crate::limits::Budgets;
 use crate::net::{Address, Network, Readiness, StreamOptions};
 use crate::protocol::{Effects, Mail, TimerId};
@@ -41,8 +41,11 @@ pub(super) struct Core<N: Network> {
     pub(super) catch_panics: bool,
     /// When the reactor began; tick 0.
     pub(super) origin: Instant,
-    /// Milliseconds since `origin`, rounded down: the time of this turn.
+    /// Milliseconds since `origin`, rounded down: what is due by now.
     pub(super) tick: u64,
+    /// The same, rounded up: from when on connections count their patience, so that it never ends
+    /// early.
+    pub(super) mark: u64,
     /// The wall clock at `origin`, since 1970.
     pub(super) unix_origin: Duration,
     /// When, after `origin`, the wall clock is read again.
@@ -57,6 +60,7 @@ impl<N: Network> Core<N> {
         self.fx.intents.now = now;
         let since_origin = now.saturating_duration_since(self.origin);
         self.tick = since_origin.as_millis() as u64;
+        self.mark = ticks_in(since_origin);
         if since_origin >= self.unix_due {
             self.read_wall_clock(since_origin);
         }
@@ -77,8 +81,7 @@ impl<N: Network> Core<N> {
     pub(super) fn tick_after(&self, after: Duration) -> u64 {
         let since_origin = self.fx.intents.now.saturating_duration_since(self.origin);
         let due = since_origin.saturating_add(after);
-        let whole = u64::try_from(due.as_millis()).unwrap_or(u64::MAX);
-        whole.saturating_add(u64::from(!due.subsec_nanos().is_multiple_of(1_000_000)))
+        ticks_in(due)
     }
 
     /// Moves the one deadline of an entry to `tick`, if it is not armed for that or earlier: one

@@ -110,6 +110,7 @@ impl<N: Network> Reactor<N> {
             catch_panics: config.catch_panics,
             origin,
             tick: 0,
+            mark: 0,
             unix_origin: Duration::ZERO,
             unix_due: Duration::ZERO,
         };

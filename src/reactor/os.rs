@@ -53,7 +53,7 @@ impl Reactor<Os> {
         }
         let service = self.service(name, limits, false);
         let driver = protocol.into_driver();
-        let entry = StreamEntry::accepted(stream, driver, service, self.core.tick);
+        let entry = StreamEntry::accepted(stream, driver, service, self.core.mark);
         self.attach(token, Box::new(entry));
         self.apply();
         Ok(token)

@@ -104,7 +104,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        let tick = core.tick;
+        let tick = core.mark;
         match core.network.read(stream, &mut core.read_buffer) {
             Ok(0) => {
                 self.latch = self.latch.without(READ_BITS);
@@ -149,7 +149,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let (consumed, stop) = self.drive(core, input, frames, false);
         let rest = &input[consumed..];
         self.conn
-            .keep_rest(rest, stop, &self.service.limits, &mut core.loads, core.tick);
+            .keep_rest(rest, stop, &self.service.limits, &mut core.loads, core.mark);
         core.read_buffer = buffer;
     }
 
@@ -158,7 +158,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let (consumed, stop) = self.drive(core, inbox.as_slice(), frames, false);
         inbox.consume(consumed);
         self.conn
-            .keep_inbox(inbox, stop, &self.service.limits, core.tick);
+            .keep_inbox(inbox, stop, &self.service.limits, core.mark);
     }
 
     /// Delivers the last frames and the end of the input.
@@ -168,14 +168,14 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         inbox.consume(consumed);
         let partial_len = inbox.len();
         if stop == Stop::More && self.conn.state().delivers() {
-            self.conn.on_eof(partial_len, &mut core.fx, core.tick);
+            self.conn.on_eof(partial_len, &mut core.fx, core.mark);
             inbox.reset();
             self.conn
-                .keep_inbox(inbox, stop, &self.service.limits, core.tick);
+                .keep_inbox(inbox, stop, &self.service.limits, core.mark);
             self.settle(core, &[]);
         } else {
             self.conn
-                .keep_inbox(inbox, stop, &self.service.limits, core.tick);
+                .keep_inbox(inbox, stop, &self.service.limits, core.mark);
         }
     }
 
@@ -202,7 +202,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 core.fx.intents.token
             );
             self.conn
-                .on(Event::Finish(CloseReason::DecoderStuck), core.tick);
+                .on(Event::Finish(CloseReason::DecoderStuck), core.mark);
         }
         self.settle(core, input);
         core.fx.out.end_input(input);
@@ -212,7 +212,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// After callbacks: does what they asked for, and writes.
     #[inline]
     pub(super) fn settle(&mut self, core: &mut Core<N>, input: &[u8]) {
-        self.conn.apply(&mut core.fx, core.tick);
+        self.conn.apply(&mut core.fx, core.mark);
         self.flush(core, input);
     }
 
@@ -247,7 +247,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 }
                 Err(error) => {
                     self.conn
-                        .on(Event::Fail(CloseReason::from(&error)), core.tick);
+                        .on(Event::Fail(CloseReason::from(&error)), core.mark);
                     return;
                 }
             }
@@ -255,7 +255,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         let written = before - core.fx.out.len();
         if written > 0 {
             add(&self.service.counters.bytes_out, written as u64);
-            self.conn.on_written(&self.service.limits, core.tick);
+            self.conn.on_written(&self.service.limits, core.mark);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
             let next = state.on(Event::Flushed);
@@ -266,7 +266,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 Some(Err(error)) => Event::Fail(CloseReason::from(&error)),
                 None | Some(Ok(())) => Event::Flushed,
             };
-            self.conn.on(event, core.tick);
+            self.conn.on(event, core.mark);
         }
     }
 
@@ -282,7 +282,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if let Some(reason) = self.conn.state().closed() {
             return self.close(reason, core);
         }
-        self.conn.end(&mut core.fx, &mut core.loads, core.tick);
+        self.conn.end(&mut core.fx, &mut core.loads, core.mark);
         if is_runnable {
             self.enqueue(token, core);
         }
@@ -345,7 +345,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
             && let Err(error) = core.network.connected(stream)
         {
             self.conn
-                .on(Event::Fail(CloseReason::from(&error)), core.tick);
+                .on(Event::Fail(CloseReason::from(&error)), core.mark);
         }
         self.end(token, core, is_runnable)
     }
@@ -359,10 +359,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         let overdue = self.conn.overdue(limits, core.is_shutting_down, core.tick);
         self.conn.begin(token, limits, &mut core.fx);
         if let Some(event) = overdue {
-            self.conn.on_overdue(event, &mut core.fx, core.tick);
-        }
-        if let Some(event) = overdue {
-            self.conn.on_overdue(event, &mut core.fx, core.tick);
+            self.conn.on_overdue(event, &mut core.fx, core.mark);
         }
         let is_runnable = self.run(core);
         self.end(token, core, is_runnable)
@@ -380,7 +377,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
             return;
         }
         core.fx.intents.token = token;
-        self.conn.on(Event::Fail(CloseReason::Panicked), core.tick);
+        self.conn.on(Event::Fail(CloseReason::Panicked), core.mark);
         let reason = self.conn.state().closed().unwrap_or(CloseReason::Panicked);
         let _ = self.close(reason, core);
     }

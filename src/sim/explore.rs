@@ -16,8 +16,8 @@ pub type Outcome = Result<(), Failure>;
 /// Runs a scenario in a world of each seed, ends each world, and stops at the first failure, with
 /// the faults shrunk to those that it takes. Answers how many seeds were run.
 ///
-/// Each seed is run with [`Faults::from_seed`]; every hundredth is run twice, and has to give the
-/// same trace both times. If the variable `WINDLASS_SEED` is set, only that seed is run.
+/// Each seed is run with [`Faults::from_seed`], and twice: it has to give the same trace both
+/// times. If the variable `WINDLASS_SEED` is set, only that seed is run.
 ///
 /// # Errors
 /// A rule was broken, or the scenario says so, or it panicked.
@@ -26,11 +26,11 @@ pub fn explore(
     mut scenario: impl FnMut(&mut World) -> Outcome,
 ) -> Result<u64, Failure> {
     if let Some(seed) = number_of("WINDLASS_SEED") {
-        return examine(seed, true, &mut scenario).map(|()| 1);
+        return examine(seed, &mut scenario).map(|()| 1);
     }
     let mut count = 0;
     for seed in seeds {
-        examine(seed, seed % TWICE_EVERY == 0, &mut scenario)?;
+        examine(seed, &mut scenario)?;
         count += 1;
     }
     Ok(count)
@@ -93,12 +93,8 @@ pub fn shrink(
     Some(failure)
 }
 
-/// Runs a seed, twice if it is to be seen that it gives the same trace, and shrinks a failure.
-fn examine(
-    seed: u64,
-    twice: bool,
-    scenario: &mut impl FnMut(&mut World) -> Outcome,
-) -> Result<(), Failure> {
+/// Runs a seed twice, and shrinks a failure.
+fn examine(seed: u64, scenario: &mut impl FnMut(&mut World) -> Outcome) -> Result<(), Failure> {
     let faults = Faults::from_seed(seed);
     let hash = match run_without(seed, &faults, &[], scenario) {
         Ok(hash) => hash,
@@ -110,13 +106,11 @@ fn examine(
             return Err(failure);
         }
     };
-    if twice {
-        let again = run_without(seed, &faults, &[], scenario)?;
-        if again != hash {
-            let world = World::with_faults(seed, faults);
-            let text = format!("the trace was {hash}, and when it was run again {again}");
-            return Err(world.failure(Problem::Chance, text));
-        }
+    let again = run_without(seed, &faults, &[], scenario)?;
+    if again != hash {
+        let world = World::with_faults(seed, faults);
+        let text = format!("the trace was {hash}, and when it was run again {again}");
+        return Err(world.failure(Problem::Chance, text));
     }
     Ok(())
 }
@@ -153,6 +147,3 @@ fn message(panic: &(dyn Any + Send)) -> String {
 fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
-
-/// One in so many seeds is run twice.
-const TWICE_EVERY: u64 = 100;

@@ -10,7 +10,7 @@ use super::fabric::Fabric;
 use super::failure::Problem;
 use crate::close::CloseReason;
 use crate::framing::Decoder;
-use crate::limits::Limits;
+use crate::limits::{Limits, Patience};
 use crate::protocol::{Context, Intents, Mail, Protocol, TimerId};
 use crate::token::Token;
 
@@ -43,6 +43,7 @@ impl Watch {
             protocol,
             watch: self.clone(),
             is_closed: false,
+            is_overdue: false,
         }
     }
 }
@@ -60,6 +61,8 @@ pub struct Watched<P> {
     protocol: P,
     watch: Watch,
     is_closed: bool,
+    /// It was asked for its last word, after which the connection finishes.
+    is_overdue: bool,
 }
 
 impl<P> Watched<P> {
@@ -133,6 +136,19 @@ impl<P: Protocol> Protocol for Watched<P> {
     fn on_timer(&mut self, timer: TimerId, cx: &mut Context<'_, P::Encoder>) {
         self.on_call("on_timer", cx.token(), cx.queued_len());
         self.protocol.on_timer(timer, cx);
+    }
+
+    fn patience(&self) -> Option<&Patience> {
+        self.protocol.patience()
+    }
+
+    fn on_timeout(&mut self, reason: CloseReason, cx: &mut Context<'_, P::Encoder>) {
+        self.on_call("on_timeout", cx.token(), cx.queued_len());
+        if std::mem::replace(&mut self.is_overdue, true) {
+            let text = format!("{}: on_timeout was called twice", cx.token());
+            self.watch.fabric.borrow_mut().fail(Problem::Close, text);
+        }
+        self.protocol.on_timeout(reason, cx);
     }
 
     fn on_mail(&mut self, mail: Mail, cx: &mut Context<'_, P::Encoder>) {

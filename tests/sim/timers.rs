@@ -61,7 +61,6 @@ impl Protocol for Clock {
     }
 }
 
-const TICK: Duration = Duration::from_millis(1);
 /// A tick of the wheel, and a millisecond of the poller.
 const LATE: Duration = Duration::from_millis(2);
 
@@ -111,7 +110,14 @@ fn timers(world: &mut World) -> Outcome {
 }
 
 /// Says nothing, and notes when it was told what.
-struct Silent(Rc<RefCell<Option<(CloseReason, Instant)>>>);
+struct Silent(Rc<RefCell<Told>>);
+
+#[derive(Default)]
+struct Told {
+    opened: Option<Instant>,
+    timeouts: Vec<(CloseReason, Instant)>,
+    closed: Option<CloseReason>,
+}
 
 impl Protocol for Silent {
     type Decoder = Raw;
@@ -119,10 +125,18 @@ impl Protocol for Silent {
 
     fn on_frame(&mut self, _: &[u8], _: &mut Context<'_, Raw>) {}
 
+    fn on_open(&mut self, cx: &mut Context<'_, Raw>) {
+        self.0.borrow_mut().opened = Some(cx.now());
+    }
+
     fn on_eof(&mut self, _: usize, _: &mut Context<'_, Raw>) {}
 
-    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
-        *self.0.borrow_mut() = Some((reason, cx.now()));
+    fn on_timeout(&mut self, reason: CloseReason, cx: &mut Context<'_, Raw>) {
+        self.0.borrow_mut().timeouts.push((reason, cx.now()));
+    }
+
+    fn on_close(&mut self, reason: CloseReason, _: &mut Intents) {
+        self.0.borrow_mut().closed = Some(reason);
     }
 }
 
@@ -140,9 +154,9 @@ fn deadlines(world: &mut World) -> Outcome {
     };
     let watch = world.watch().limits(&limits);
     let listen = Listen::new(world.address(server, 7)).limits(limits.clone());
-    let ended = Rc::default();
-    let (server_watch, server_ended) = (watch.clone(), Rc::clone(&ended));
-    let silent = move |_: &_| server_watch.over(Silent(Rc::clone(&server_ended)));
+    let told = Rc::<RefCell<Told>>::default();
+    let (server_watch, server_told) = (watch.clone(), Rc::clone(&told));
+    let silent = move |_: &_| server_watch.over(Silent(Rc::clone(&server_told)));
     world
         .reactor(server)
         .listen(listen, silent)
@@ -156,29 +170,36 @@ fn deadlines(world: &mut World) -> Outcome {
     let nobody = "10.0.0.77:7"
         .parse::<std::net::SocketAddr>()
         .expect("an address");
-    let failed = Rc::default();
+    let failed = Rc::<RefCell<Told>>::default();
     let lonely = watch.over(Silent(Rc::clone(&failed)));
     let nowhere = Connect::new(nobody).limits(limits);
     let reactor = world.reactor(client);
     reactor.connect(connect, peer).expect("an address");
     reactor.connect(nowhere, lonely).expect("an address");
-    let is_over = |_: &mut World| failed.borrow().is_some();
+    let is_over = |_: &mut World| failed.borrow().closed.is_some();
     world.run_until(is_over, idle + LATE)?;
-    let reason = failed.borrow().map(|(reason, _)| reason);
+    let reason = failed.borrow().closed;
     world.require(
         reason == Some(CloseReason::ConnectTimeout),
         format_args!("{reason:?}"),
     )?;
-    // Limits are counted from the tick in which something began, which is up to a tick before.
-    let is_early = world.elapsed() - before + TICK < idle;
-    world.require(!is_early, "given up too early")?;
+    world.require(world.elapsed() - before >= idle, "given up too early")?;
     // The silent peer's linger is over some time after the idle time-out.
-    let is_over = |_: &mut World| ended.borrow().is_some();
+    let is_over = |_: &mut World| told.borrow().closed.is_some();
     world.run_until(is_over, Duration::from_secs(5) + 4 * LATE)?;
-    let reason = ended.borrow().map(|(reason, _)| reason);
+    let told = told.borrow();
     world.require(
-        reason == Some(CloseReason::IdleTimeout),
-        format_args!("{reason:?}"),
+        told.closed == Some(CloseReason::IdleTimeout),
+        format_args!("{:?}", told.closed),
+    )?;
+    // Its last word is asked for once, neither early nor late.
+    let (Some(opened), [(reason, at)]) = (told.opened, &told.timeouts[..]) else {
+        return world.require(false, format_args!("{:?}", told.timeouts));
+    };
+    let waited = at.saturating_duration_since(opened);
+    world.require(
+        *reason == CloseReason::IdleTimeout && waited >= idle && waited <= idle + LATE,
+        format_args!("{reason:?} after {waited:?} instead of {idle:?}"),
     )
 }
 
