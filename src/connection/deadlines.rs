@@ -138,5 +138,7 @@ impl<D: Driver> Connection<D> {
 #[inline]
 pub(crate) fn ticks_in(duration: Duration) -> u64 {
     let whole = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    whole.saturating_add(u64::from(!duration.subsec_nanos().is_multiple_of(1_000_000)))
+    whole.saturating_add(u64::from(
+        !duration.subsec_nanos().is_multiple_of(1_000_000),
+    ))
 }
