@@ -4,8 +4,10 @@
 
 use std::cell::RefCell;
 use std::error::Error;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,9 +19,12 @@ use windlass::{CloseReason, Context, Intents, Lines, Protocol, Reactor, Token};
 /// Records a chat on real sockets, and replays it without any.
 #[derive(Parser)]
 struct Options {
+    /// Where the record is kept. Without this it goes to a temporary file, which is removed.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
     /// Bytes of the record at most.
     #[arg(long, default_value_t = 1_000_000)]
-    max_len: usize,
+    max_len: u64,
 }
 
 type Room = Rc<RefCell<Vec<Token>>>;
@@ -66,8 +71,13 @@ fn members(is_loud: bool) -> impl FnMut(&windlass::Peer) -> Member {
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
 
+    let temporary = format!("windlass-{}.record", std::process::id());
+    let path = options.keep.clone();
+    let path = path.unwrap_or_else(|| std::env::temp_dir().join(temporary));
+
     // 1. The operating system's network, and around it one that writes down what passes.
-    let (network, recorder) = Record::around(Os::new()?, options.max_len);
+    let file = File::create(&path)?;
+    let (network, record) = Record::write_to(Os::new()?, file, options.max_len);
     let mut reactor = Reactor::with_network(network);
     let chat = reactor.listen("127.0.0.1:0", members(false))?;
     let address = reactor.local_addr(chat)?;
@@ -95,7 +105,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     reactor.turn(Some(Duration::ZERO))?;
 
     // 3. The same protocol, without a socket, sends the same.
-    let record = recorder.bytes();
+    record.finish()?;
+    let record = fs::read(&path)?;
+    if options.keep.is_none() {
+        fs::remove_file(&path)?;
+    }
     let same = replay(&record, |reactor| {
         reactor.listen("127.0.0.1:0", members(false)).map(drop)
     })?;

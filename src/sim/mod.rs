@@ -127,7 +127,7 @@ pub use failure::{Failure, Problem};
 pub use faults::{Fault, Faults};
 pub use network::{SimListener, SimNet, SimStream};
 pub use random::Random;
-pub use record::{Record, RecordListener, RecordStream, Recorder};
+pub use record::{Record, RecordListener, RecordStream, RecordWriter, Recorder};
 pub use replay::{Difference, Replay, ReplayError, ReplayListener, ReplayStream, Replayed, replay};
 pub use trace::Hash;
 pub use watch::{Watch, Watched};

@@ -5,7 +5,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{self, BufWriter, ErrorKind, IoSlice, Write};
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,55 +65,92 @@ pub struct RecordListener<L> {
     number: u32,
 }
 
-/// What a [`Record`] has written down so far.
+/// What a [`Record`] that is kept in memory has written down so far.
 #[derive(Clone)]
 pub struct Recorder {
     log: Rc<RefCell<Log>>,
 }
 
+/// What completes a [`Record`] that is written elsewhere.
+///
+/// A record without its end is not replayed. It is completed by [`RecordWriter::finish`], or else
+/// when both this and the reactor are dropped.
+pub struct RecordWriter {
+    log: Rc<RefCell<Log>>,
+}
+
 /// Entries one after the other: a letter for what it is, then numbers of four or eight bytes, least
-/// byte first, then bytes behind their length.
-#[derive(Debug)]
+/// byte first, then bytes behind their length. A digest of all that stands at the end.
 struct Log {
-    bytes: Vec<u8>,
-    max_len: usize,
+    sink: Sink,
+    digest: Sha256,
+    len: u64,
+    max_len: u64,
     is_full: bool,
 }
 
+/// Where a record goes.
+enum Sink {
+    Memory(Vec<u8>),
+    Writer(BufWriter<Box<dyn Write>>),
+    /// Writing failed; nothing more is recorded.
+    Failed(io::Error),
+    Finished,
+}
+
 impl<N: Network> Record<N> {
-    /// Records what passes through `network`, up to `max_len` bytes: what comes after that is not
-    /// recorded. Answers the network for the reactor, and what reads the record.
-    pub fn around(mut network: N, max_len: usize) -> (Record<N>, Recorder) {
-        let log = Rc::new(RefCell::new(Log {
-            bytes: HEADER.to_vec(),
-            max_len,
-            is_full: false,
-        }));
+    /// Records what passes through `network`, in memory, up to `max_len` bytes: what comes after
+    /// that is not recorded. Answers the network for the reactor, and what reads the record.
+    pub fn around(network: N, max_len: u64) -> (Record<N>, Recorder) {
+        let record = Record::new(network, Sink::Memory(Vec::new()), max_len);
         let recorder = Recorder {
-            log: Rc::clone(&log),
-        };
-        let record = Record {
-            began: network.now(),
-            network,
-            log,
-            next_stream: 0,
-            next_listener: 0,
+            log: Rc::clone(&record.log),
         };
         (record, recorder)
     }
 
-    fn log(&self, kind: u8, number: u32, status: i32, bytes: &[u8]) {
-        let mut entry = Vec::with_capacity(13 + bytes.len());
-        entry.push(kind);
-        entry.extend_from_slice(&number.to_le_bytes());
-        entry.extend_from_slice(&status.to_le_bytes());
-        entry.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        entry.extend_from_slice(bytes);
-        let mut log = self.log.borrow_mut();
-        log.is_full |= log.bytes.len() + entry.len() > log.max_len;
-        if !log.is_full {
-            log.bytes.extend_from_slice(&entry);
+    /// As [`Record::around`], but the record is written to `writer`, say a file, as it grows: memory
+    /// holds no more than 64 KiB of it. Writing to a disk may block the loop for a moment.
+    ///
+    /// If the writer fails, nothing more is recorded, and [`RecordWriter::finish`] says why; the
+    /// reactor goes on.
+    pub fn write_to(
+        network: N,
+        writer: impl Write + 'static,
+        max_len: u64,
+    ) -> (Record<N>, RecordWriter) {
+        let writer = BufWriter::with_capacity(WRITE_LEN, Box::new(writer) as Box<dyn Write>);
+        let record = Record::new(network, Sink::Writer(writer), max_len);
+        let writer = RecordWriter {
+            log: Rc::clone(&record.log),
+        };
+        (record, writer)
+    }
+
+    fn new(mut network: N, sink: Sink, max_len: u64) -> Record<N> {
+        let mut log = Log {
+            sink,
+            digest: Sha256::new(),
+            len: 0,
+            max_len,
+            is_full: false,
+        };
+        log.put(&[HEADER]);
+        Record {
+            began: network.now(),
+            network,
+            log: Rc::new(RefCell::new(log)),
+            next_stream: 0,
+            next_listener: 0,
         }
+    }
+
+    fn log(&self, kind: u8, number: u32, status: i32, bytes: &[u8]) {
+        let mut head = [kind; 13];
+        head[1..5].copy_from_slice(&number.to_le_bytes());
+        head[5..9].copy_from_slice(&status.to_le_bytes());
+        head[9..].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.log.borrow_mut().put(&[&head, bytes]);
     }
 
     fn new_stream(&mut self, stream: N::Stream) -> RecordStream<N::Stream> {
@@ -125,18 +163,11 @@ impl<N: Network> Record<N> {
 impl Recorder {
     /// The record so far: what [`replay`](super::replay) takes.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = self.log.borrow().bytes.clone();
-        let digest = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&digest);
-        bytes
-    }
-
-    /// Writes the record to a file, say.
-    ///
-    /// # Errors
-    /// The writer's.
-    pub fn save(&self, to: &mut impl Write) -> io::Result<()> {
-        to.write_all(&self.bytes())
+        let log = self.log.borrow();
+        let Sink::Memory(bytes) = &log.sink else {
+            return Vec::new();
+        };
+        [bytes, log.digest.clone().finalize().as_slice()].concat()
     }
 
     /// Whether the record has reached its limit: what came after that is missing.
@@ -145,10 +176,83 @@ impl Recorder {
     }
 }
 
+impl RecordWriter {
+    /// Completes the record: nothing that passes from now on is part of it.
+    ///
+    /// # Errors
+    /// The writer's, now or before.
+    pub fn finish(self) -> io::Result<()> {
+        self.log.borrow_mut().finish()
+    }
+
+    /// Whether the record has reached its limit: what came after that is missing.
+    pub fn is_full(&self) -> bool {
+        self.log.borrow().is_full
+    }
+}
+
+impl Log {
+    /// Appends the parts of an entry, all or nothing.
+    fn put(&mut self, parts: &[&[u8]]) {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        self.is_full |= self.len + len as u64 > self.max_len;
+        if self.is_full {
+            return;
+        }
+        self.len += len as u64;
+        for part in parts {
+            self.digest.update(part);
+            let result = match &mut self.sink {
+                Sink::Memory(bytes) => bytes.write_all(part),
+                Sink::Writer(writer) => writer.write_all(part),
+                Sink::Failed(_) | Sink::Finished => return,
+            };
+            if let Err(error) = result {
+                log::warn!("recording ends: {error}");
+                self.sink = Sink::Failed(error);
+            }
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match mem::replace(&mut self.sink, Sink::Finished) {
+            Sink::Writer(mut writer) => {
+                writer.write_all(&self.digest.clone().finalize())?;
+                writer.flush()
+            }
+            Sink::Failed(error) => Err(error),
+            Sink::Memory(_) | Sink::Finished => Ok(()),
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Err(error) = self.finish() {
+            log::warn!("a record is not complete: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("len", &self.len)
+            .field("max_len", &self.max_len)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
-            .field("len", &self.log.borrow().bytes.len())
+        f.debug_tuple("Recorder").field(&self.log.borrow()).finish()
+    }
+}
+
+impl fmt::Debug for RecordWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RecordWriter")
+            .field(&self.log.borrow())
             .finish()
     }
 }
@@ -171,6 +275,14 @@ impl<N: Network> Network for Record<N> {
         let nanos = now.saturating_duration_since(self.began).as_nanos() as u64;
         self.log(NOW, 0, OK, &nanos.to_le_bytes());
         now
+    }
+
+    fn unix_time(&mut self) -> Option<Duration> {
+        let time = self.network.unix_time();
+        let nanos = time.map(|time| time.as_nanos() as u64);
+        let bytes = nanos.map(u64::to_le_bytes);
+        self.log(UNIX_TIME, 0, OK, bytes.as_ref().map_or(&[], |bytes| bytes));
+        time
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -303,7 +415,9 @@ impl<N: Network> Network for Record<N> {
 }
 
 /// How a record begins.
-pub(super) const HEADER: &[u8] = b"windlass record 1\n";
+pub(super) const HEADER: &[u8] = b"windlass record 2\n";
+/// Bytes that are written at once.
+const WRITE_LEN: usize = 64 * 1024;
 /// Bytes of the digest at its end.
 pub(super) const DIGEST_LEN: usize = 32;
 
@@ -313,6 +427,7 @@ pub(super) const WOULD_BLOCK: i32 = -1;
 pub(super) const UNKNOWN: i32 = -2;
 
 pub(super) const NOW: u8 = b'N';
+pub(super) const UNIX_TIME: u8 = b'U';
 pub(super) const POLL: u8 = b'P';
 pub(super) const LISTEN: u8 = b'L';
 pub(super) const ACCEPT: u8 = b'A';

@@ -16,7 +16,7 @@ use super::errno;
 use super::fabric::Flag;
 use super::record::{
     ACCEPT, BITS, CLOSE, CLOSE_LISTENER, CONNECT, CONNECTED, DIGEST_LEN, FIN, HEADER, LISTEN, NOW,
-    OK, POLL, READ, REGISTER, UNKNOWN, WOULD_BLOCK, WRITE,
+    OK, POLL, READ, REGISTER, UNIX_TIME, UNKNOWN, WOULD_BLOCK, WRITE,
 };
 use crate::net::{Address, Connect, Listen, Network, Readiness, Ready, StreamOptions, Wake};
 use crate::reactor::{Error, Reactor};
@@ -172,7 +172,7 @@ impl Tape {
     /// Whether nothing is left but what a reactor does when it is dropped.
     fn is_at_its_end(&self) -> bool {
         let mut rest = self.entries[self.next.min(self.entries.len())..].iter();
-        rest.all(|entry| matches!(entry.kind, NOW | CLOSE | CLOSE_LISTENER))
+        rest.all(|entry| matches!(entry.kind, NOW | UNIX_TIME | CLOSE | CLOSE_LISTENER))
     }
 
     fn differ(&mut self, number: u32, recorded: String, replayed: String) {
@@ -220,6 +220,7 @@ fn describe(entry: &Entry) -> String {
 fn name(kind: u8, number: u32) -> String {
     let what = match kind {
         NOW => return "a look at the clock".into(),
+        UNIX_TIME => return "a look at the wall clock".into(),
         POLL => return "a poll".into(),
         LISTEN => "listener opened",
         ACCEPT => "accept on listener",
@@ -302,6 +303,20 @@ impl Network for Replay {
             tape.next += 1;
         }
         self.origin + tape.elapsed
+    }
+
+    fn unix_time(&mut self) -> Option<Duration> {
+        let mut tape = self.tape.borrow_mut();
+        let next = tape.entries.get(tape.next)?;
+        let nanos = next
+            .bytes
+            .first_chunk()
+            .map(|bytes| u64::from_le_bytes(*bytes));
+        if next.kind == UNIX_TIME {
+            tape.next += 1;
+            return nanos.map(Duration::from_nanos);
+        }
+        None
     }
 
     /// Tells what was told in the record. At its end it fails, which ends the replay.
@@ -467,6 +482,81 @@ mod tests {
         assert_eq!(peer.received(), b"ONE\nTWO\nTHREE\n");
         assert!(!recorder.is_full());
         recorder.bytes()
+    }
+
+    /// Says what time it is to whoever asks.
+    struct Time;
+
+    impl Protocol for Time {
+        type Decoder = Lines;
+        type Encoder = Lines;
+
+        fn on_frame(&mut self, _: &[u8], cx: &mut Context<'_, Lines>) {
+            let time = format!("{:?}", cx.unix_time());
+            cx.send(time.as_str());
+        }
+    }
+
+    /// A writer whose bytes are looked at from elsewhere, and which takes no more than so many.
+    #[derive(Clone)]
+    struct Paper(Rc<RefCell<Vec<u8>>>, usize);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.borrow().len() + bytes.len() > self.1 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.0.borrow_mut().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Asks a server over a real socket so often what time it is, recording on `paper`.
+    fn record_time(paper: &Paper, rounds: usize) -> super::super::RecordWriter {
+        let network = crate::net::Os::new().unwrap();
+        let (network, writer) = Record::write_to(network, paper.clone(), 1 << 20);
+        let mut reactor = Reactor::with_network(network);
+        let listener = reactor.listen("127.0.0.1:0", |_| Time).unwrap();
+        let address = reactor.local_addr(listener).unwrap().as_ip().unwrap();
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        let frames = |reactor: &Reactor<_>| reactor.service_stats(listener).unwrap().frames;
+        for round in 0..rounds {
+            io::Write::write_all(&mut client, b"?\n").unwrap();
+            while frames(&reactor) <= round as u64 {
+                reactor.turn(None).unwrap();
+            }
+        }
+        writer
+    }
+
+    #[test]
+    fn a_record_is_written_as_it_grows_and_remembers_the_wall_clock() {
+        let paper = Paper(Rc::default(), usize::MAX);
+        record_time(&paper, 2000).finish().unwrap();
+        let set_up =
+            |reactor: &mut Reactor<Replay>| reactor.listen("127.0.0.1:0", |_| Time).map(drop);
+        let record = paper.0.borrow();
+        assert!(replay(&record, set_up).unwrap().bytes > 2000 * 10);
+    }
+
+    #[test]
+    fn a_record_that_nobody_finishes_ends_with_its_reactor() {
+        let paper = Paper(Rc::default(), usize::MAX);
+        drop(record_time(&paper, 1));
+        let set_up =
+            |reactor: &mut Reactor<Replay>| reactor.listen("127.0.0.1:0", |_| Time).map(drop);
+        replay(&paper.0.borrow(), set_up).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_record_and_not_the_reactor() {
+        let paper = Paper(Rc::default(), 70_000);
+        let error = record_time(&paper, 2000).finish().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
     }
 
     fn replay_with(odd: &'static [u8], record: &[u8]) -> Result<Replayed, ReplayError> {
