@@ -109,8 +109,8 @@ impl<N: Network> Record<N> {
         (record, recorder)
     }
 
-    /// As [`Record::around`], but the record is written to `writer`, say a file, as it grows: memory
-    /// holds no more than 64 KiB of it. Writing to a disk may block the loop for a moment.
+    /// As [`Record::around`], but the record is written to `writer`, say a file, as it grows:
+    /// memory holds no more than 64 KiB of it. Writing to a disk may block the loop for a moment.
     ///
     /// If the writer fails, nothing more is recorded, and [`RecordWriter::finish`] says why; the
     /// reactor goes on.
