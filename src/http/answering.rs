@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::body::Body;
 use super::exchange::{Content, Exchange, Sending, Sent};
-use super::head::{Method, Version};
+use super::method::{Method, Version};
 use super::response::Response;
 use super::session::{Cx, Session};
 use super::status::Status;

@@ -13,6 +13,7 @@ use memchr::memchr;
 use super::error::RequestError;
 use super::fields::{Fields, is_token_byte};
 use super::limits::Limits;
+use super::scan::{self, Stop};
 
 /// Where in a chunked body we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,35 +222,39 @@ fn without_quoted(mut text: &[u8]) -> Option<&[u8]> {
 /// Refuses trailer fields that are malformed, too many, or decide about framing, routing or the
 /// connection (RFC 9110, section 6.5.1).
 fn check_trailers(lines: &[u8], limits: &Limits) -> Result<(), RequestError> {
-    let mut table = [httparse::EMPTY_HEADER; MAX_TRAILERS];
-    let max = limits.max_fields.min(MAX_TRAILERS);
-    let fields = match httparse::parse_headers(lines, &mut table[..max]) {
-        Ok(httparse::Status::Complete((_, fields))) => fields,
-        Ok(httparse::Status::Partial) | Err(httparse::Error::HeaderName) => {
-            return Err(RequestError::FieldName);
+    let mut at = 0;
+    for _ in 0..=limits.max_fields {
+        match trailer(lines, at) {
+            Ok(Some(next)) => at = next,
+            Ok(None) => return Ok(()),
+            Err(Stop::Refused(error)) => return Err(error),
+            // A whole run of lines ends within a line only if that has a CR where it must not.
+            Err(Stop::Unfinished) => return Err(RequestError::LineEnding),
         }
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(RequestError::TooManyFields { limit: max });
-        }
-        Err(_) => return Err(RequestError::FieldValue),
-    };
-    let is_forbidden = |field: &httparse::Header<'_>| {
-        FORBIDDEN_TRAILERS
-            .iter()
-            .any(|name| field.name.eq_ignore_ascii_case(name))
-    };
-    if fields.iter().any(is_forbidden) {
-        return Err(RequestError::Trailer);
     }
-    Ok(())
+    Err(RequestError::TooManyFields {
+        limit: limits.max_fields,
+    })
+}
+
+/// Where the line behind the trailer field at `at` begins; `None` behind the last one.
+fn trailer(lines: &[u8], at: usize) -> Result<Option<usize>, Stop> {
+    let Some(colon) = scan::name_end(lines, at)? else {
+        return Ok(None);
+    };
+    let (_, next) = scan::value(lines, scan::value_start(lines, colon + 1))?;
+    let name = &lines[at..colon];
+    let is_it = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
+    if FORBIDDEN_TRAILERS.iter().any(is_it) {
+        return Err(RequestError::Trailer.into());
+    }
+    Ok(Some(next))
 }
 
 /// Bytes of the line with a chunk's size: digits, extensions and the line's end.
 const MAX_SIZE_LINE_LEN: usize = 512;
 /// Digits of a chunk's size: those of the largest `u64`.
 const MAX_DIGITS: usize = 16;
-/// Fields of a trailer.
-const MAX_TRAILERS: usize = 64;
 const FORBIDDEN_TRAILERS: [&str; 14] = [
     "authorization",
     "connection",

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use super::chunked::{Chunked, LinesEnd, Piece, end_of_lines};
 use super::error::RequestError;
 use super::fields::Fields;
-use super::head::{Head, Length};
+use super::head::Head;
 use super::limits::Limits;
+use super::summary::Length;
 use crate::framing::{Decoded, Decoder, Step};
 
 /// What a stream of requests consists of.
@@ -87,7 +88,7 @@ impl Requests {
         {
             return Ok(self.unfinished(input));
         }
-        let Some((head, len)) = Head::parse(input, &self.limits)? else {
+        let Some(head) = Head::parse(input, &self.limits)? else {
             // It was parsed as far as it goes, which says nothing of bare line feeds in it.
             return match end_of_lines(input, 0) {
                 Some(LinesEnd::BareLineFeed) => Err(RequestError::LineEnding),
@@ -95,6 +96,7 @@ impl Requests {
             };
         };
         self.state = State::default();
+        let len = head.as_bytes().len();
         let (part, consumed) = match head.length() {
             Length::Fixed(0) => (Part::Request { head, body: &[] }, len),
             Length::Fixed(left) => {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::head::{Method, Version};
+use super::method::{Method, Version};
 use super::request::Request;
 use super::response::Response;
 use super::service::{Flow, Receiver};

@@ -7,6 +7,8 @@ use std::fmt;
 
 use memchr::memchr;
 
+use super::scan;
+
 /// Header or trailer fields, in the order in which they were sent (RFC 9110, section 5).
 ///
 /// Looking one up walks over the lines: cheap for the few that a handler asks for.
@@ -97,7 +99,7 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 }
 
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    scan::IS_TOKEN[usize::from(byte)]
 }
 
 /// Whether `text` may stand as a field's value: visible characters, spaces, tabs, obs-text (RFC

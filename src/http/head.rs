@@ -1,146 +1,97 @@
 //! `Head`: the head of a request, parsed and validated where it lies in the input.
 //!
-//! `httparse` reads the lines; what it leaves open is decided here, and strictly where leniency
-//! would let two readers see different requests. Knows nothing of bodies but how long they will
-//! be, and no connection.
+//! One walk over its bytes, strict where leniency would let two readers see different requests.
+//! Knows nothing of bodies but how long they will be, and no connection.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 
 use memchr::memchr;
 
 use super::error::RequestError;
-use super::fields::{Fields, elements, is_token};
+use super::fields::Fields;
 use super::limits::Limits;
+use super::method::{Method, Version};
+use super::scan::{self, Stop};
+use super::summary::{Expectation, Length, Marks, Summary};
 use super::target::{self, Target};
 
 /// The head of a request: method, target, version and fields, all borrowed from the input.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
+    bytes: &'a [u8],
+    path: &'a [u8],
+    query: &'a [u8],
+    host: &'a [u8],
+    length: Length,
+    method_len: u32,
+    target_len: u32,
+    fields_start: u32,
     method: Method,
     version: Version,
     marks: Marks,
-    length: Length,
-    method_name: &'a str,
-    raw_target: &'a str,
-    target: Target<'a>,
-    host: &'a [u8],
-    fields: Fields<'a>,
-    bytes: &'a [u8],
-}
-
-/// A method (RFC 9110, section 9; PATCH: RFC 5789).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "they are called what they are called")]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Connect,
-    Options,
-    Trace,
-    Patch,
-    /// Any other token; [`Head::method_name`] tells which.
-    Other,
-}
-
-/// A version that we speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Version {
-    /// HTTP/1.0 (RFC 1945).
-    Http10,
-    /// HTTP/1.1 (RFC 9112).
-    Http11,
-}
-
-/// How the length of a request's body is told (RFC 9112, section 6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// So many bytes follow; 0 without a `Content-Length`.
-    Fixed(u64),
-    /// Chunks follow.
-    Chunked,
-}
-
-/// What the peer expects before it sends the body (RFC 9110, section 10.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expectation {
-    None,
-    Continue,
-    /// Something that we do not know.
-    Unknown,
-}
-
-/// What the fields say about the connection.
-#[derive(Clone, Copy, Debug)]
-struct Marks {
-    closes: bool,
-    keeps_alive: bool,
-    upgrades: bool,
-    expectation: Expectation,
 }
 
 impl<'a> Head<'a> {
-    /// Parses the head at the beginning of `input`, and says how long it is; `None` if its end is
-    /// not there yet.
+    /// Parses the head at the beginning of `input`; `None` if its end is not there yet.
+    ///
+    /// What is wrong is found in the order in which it stands there, so that it does not depend on
+    /// how much has arrived.
+    #[inline(always)]
     pub(crate) fn parse(
         input: &'a [u8],
         limits: &Limits,
-    ) -> Result<Option<(Head<'a>, usize)>, RequestError> {
-        let window = &input[..input.len().min(limits.max_head_len)];
-        let max_fields = limits.max_fields.min(MAX_FIELDS);
-        let mut table = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut []);
-        let parsed = request.parse_with_uninit_headers(window, &mut table[..max_fields]);
-        let len = match parsed {
-            Ok(httparse::Status::Complete(len)) => len,
-            Ok(httparse::Status::Partial) if window.len() < limits.max_head_len => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(too_long(window, limits)),
-            // Whether it is a version that is refused shows when the line is complete.
-            Err(httparse::Error::Version)
-                if window.len() < limits.max_head_len && memchr(b'\n', window).is_none() =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(refused(error, window, max_fields)),
-        };
-        let bytes = &window[..len];
-        let (Some(method_name), Some(raw_target), Some(minor)) =
-            (request.method, request.path, request.version)
-        else {
-            return Err(RequestError::RequestLine);
-        };
-        if raw_target.len() > limits.max_target_len {
-            return Err(RequestError::TargetTooLong {
-                limit: limits.max_target_len,
-            });
+    ) -> Result<Option<Head<'a>>, RequestError> {
+        let max_len = limits.max_head_len.min(MAX_LEN);
+        let window = &input[..input.len().min(max_len)];
+        match Head::scan(window, limits) {
+            Ok(head) => Ok(Some(head)),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Unfinished) if window.len() < max_len => Ok(None),
+            Err(Stop::Unfinished) => Err(too_long(window, limits)),
         }
-        let method = Method::of(method_name);
-        let version = if minor == 0 {
-            Version::Http10
-        } else {
-            Version::Http11
-        };
-        let target = target::parse(method, raw_target)?;
-        let lines_start = lines_start(bytes, request.headers)?;
-        let summary = Summary::of(request.headers)?;
-        Ok(Some((
-            Head {
-                method,
-                version,
-                length: summary.length(version)?,
-                host: summary.host(version, target.authority)?,
-                marks: summary.marks,
-                method_name,
-                raw_target,
-                target,
-                fields: Fields::new(&bytes[lines_start..len - LINE_END.len()]),
-                bytes,
-            },
-            len,
-        )))
+    }
+
+    #[inline(always)]
+    fn scan(window: &'a [u8], limits: &Limits) -> Result<Head<'a>, Stop> {
+        let line = RequestLine::scan(window, limits)?;
+        let mut at = line.len;
+        let mut summary = Summary::new();
+        let mut fields_left = limits.max_fields;
+        while let Some(colon) = scan::name_end(window, at)? {
+            if fields_left == 0 {
+                return Err(RequestError::TooManyFields {
+                    limit: limits.max_fields,
+                }
+                .into());
+            }
+            fields_left -= 1;
+            let name = &window[at..colon];
+            let start = scan::value_start(window, colon + 1);
+            if name.len() == 4 && name.eq_ignore_ascii_case(b"host") {
+                let (host, next) = host(window, start)?;
+                summary.on_host(host)?;
+                at = next;
+            } else {
+                let (value, next) = scan::value(window, start)?;
+                summary.on_field(name, value)?;
+                at = next;
+            }
+        }
+        let (host, length) = summary.finish(line.version)?;
+        Ok(Head {
+            bytes: &window[..at + LINE_END.len()],
+            path: line.target.path,
+            query: line.target.query,
+            host: line.target.authority.unwrap_or(host),
+            length,
+            // They are below the limit of a head, which fits.
+            method_len: line.method_len as u32,
+            target_len: line.target_len as u32,
+            fields_start: line.len as u32,
+            method: line.method,
+            version: line.version,
+            marks: summary.marks,
+        })
     }
 
     /// The method.
@@ -151,23 +102,24 @@ impl<'a> Head<'a> {
 
     /// The method as it was sent.
     pub fn method_name(&self) -> &'a str {
-        self.method_name
+        ascii(&self.bytes[..self.method_len as usize])
     }
 
     /// The target as it was sent.
     pub fn target(&self) -> &'a str {
-        self.raw_target
+        let start = self.method_len as usize + 1;
+        ascii(&self.bytes[start..start + self.target_len as usize])
     }
 
     /// The path, still percent-encoded; `*` if the request is about the server, empty for CONNECT.
     #[inline]
     pub fn path(&self) -> &'a str {
-        self.target.path
+        ascii(self.path)
     }
 
     /// What follows the question mark, still encoded; empty if nothing does.
     pub fn query(&self) -> &'a str {
-        self.target.query
+        ascii(self.query)
     }
 
     /// The version.
@@ -179,13 +131,13 @@ impl<'a> Head<'a> {
     /// Host and port that the request is for: the target's, otherwise those of `Host`. Empty only
     /// with HTTP/1.0.
     pub fn host(&self) -> &'a str {
-        // It was found to be ASCII.
-        std::str::from_utf8(self.host).unwrap_or_default()
+        ascii(self.host)
     }
 
     /// The fields.
     pub fn fields(&self) -> Fields<'a> {
-        self.fields
+        let end = self.bytes.len() - LINE_END.len();
+        Fields::new(&self.bytes[self.fields_start as usize..end])
     }
 
     /// How the length of the body is told.
@@ -209,6 +161,7 @@ impl<'a> Head<'a> {
     }
 
     /// All bytes of the head, from the method to the empty line.
+    #[inline]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -226,313 +179,195 @@ impl<'a> Head<'a> {
 impl fmt::Debug for Head<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Head")
-            .field("method", &self.method_name)
-            .field("target", &self.raw_target)
+            .field("method", &self.method_name())
+            .field("target", &self.target())
             .field("version", &self.version)
-            .field("fields", &self.fields)
+            .field("fields", &self.fields())
             .finish()
     }
 }
 
-impl Method {
-    /// The methods that a server has to know by name (RFC 9110, section 9.3), and PATCH.
-    pub const ALL: [Method; 9] = [
-        Method::Get,
-        Method::Head,
-        Method::Post,
-        Method::Put,
-        Method::Delete,
-        Method::Connect,
-        Method::Options,
-        Method::Trace,
-        Method::Patch,
-    ];
-
-    #[inline]
-    pub(crate) fn of(name: &str) -> Method {
-        match name {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "PUT" => Method::Put,
-            "DELETE" => Method::Delete,
-            "CONNECT" => Method::Connect,
-            "OPTIONS" => Method::Options,
-            "TRACE" => Method::Trace,
-            "PATCH" => Method::Patch,
-            _ => Method::Other,
-        }
-    }
-
-    /// Its name; empty for [`Method::Other`].
-    pub const fn name(self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-            Method::Post => "POST",
-            Method::Put => "PUT",
-            Method::Delete => "DELETE",
-            Method::Connect => "CONNECT",
-            Method::Options => "OPTIONS",
-            Method::Trace => "TRACE",
-            Method::Patch => "PATCH",
-            Method::Other => "",
-        }
-    }
+/// The first line of a head (RFC 9112, section 3).
+struct RequestLine<'a> {
+    method: Method,
+    version: Version,
+    method_len: usize,
+    target_len: usize,
+    target: Target<'a>,
+    /// Its length, line end included.
+    len: usize,
 }
 
-/// What the fields say that concerns the connection, gathered in one walk over them.
-struct Summary<'a> {
-    host: Option<&'a [u8]>,
-    content_length: Option<u64>,
-    transfer_encoding: Option<Result<(), RequestError>>,
-    marks: Marks,
-}
-
-impl<'a> Summary<'a> {
-    #[inline]
-    fn of(headers: &[httparse::Header<'a>]) -> Result<Summary<'a>, RequestError> {
-        let mut summary = Summary {
-            host: None,
-            content_length: None,
-            transfer_encoding: None,
-            marks: Marks {
-                closes: false,
-                keeps_alive: false,
-                upgrades: false,
-                expectation: Expectation::None,
-            },
-        };
-        for header in headers {
-            // By length first: most fields concern us in no way.
-            let name = header.name;
-            match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => summary.on_host(header.value)?,
-                6 if name.eq_ignore_ascii_case("expect") => summary.on_expect(header.value),
-                10 if name.eq_ignore_ascii_case("connection") => {
-                    summary.on_connection(header.value);
-                }
-                14 if name.eq_ignore_ascii_case("content-length") => {
-                    summary.on_content_length(header.value)?;
-                }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    summary.on_transfer_encoding(header.value);
-                }
-                _ => {}
-            }
-        }
-        Ok(summary)
-    }
-
-    fn on_host(&mut self, value: &'a [u8]) -> Result<(), RequestError> {
-        match self.host.replace(value) {
-            None => Ok(()),
-            Some(_) => Err(RequestError::Host),
-        }
-    }
-
-    fn on_content_length(&mut self, value: &[u8]) -> Result<(), RequestError> {
-        match self.content_length.replace(content_length(value)?) {
-            None => Ok(()),
-            Some(_) => Err(RequestError::ContentLength),
-        }
-    }
-
-    fn on_expect(&mut self, value: &[u8]) {
-        let is_known = value.eq_ignore_ascii_case(b"100-continue");
-        let is_first = self.marks.expectation == Expectation::None;
-        self.marks.expectation = if is_known && is_first {
-            Expectation::Continue
+impl<'a> RequestLine<'a> {
+    #[inline(always)]
+    fn scan(window: &'a [u8], limits: &Limits) -> Result<RequestLine<'a>, Stop> {
+        let (method, method_len) = if scan::begins_with(window, 0, b"GET ") {
+            (Method::Get, 3)
         } else {
-            Expectation::Unknown
+            method(window)?
         };
-    }
-
-    fn on_connection(&mut self, value: &[u8]) {
-        for option in elements(value) {
-            self.marks.closes |= option.eq_ignore_ascii_case(b"close");
-            self.marks.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-            self.marks.upgrades |= option.eq_ignore_ascii_case(b"upgrade");
-        }
-    }
-
-    fn on_transfer_encoding(&mut self, value: &[u8]) {
-        self.transfer_encoding = Some(match self.transfer_encoding {
-            None => transfer_encoding(value),
-            // Two fields are one list (RFC 9110, section 5.3), of which we know one member.
-            Some(_) => Err(RequestError::TransferEncoding),
-        });
-    }
-
-    #[inline]
-    fn length(&self, version: Version) -> Result<Length, RequestError> {
-        let Some(coding) = self.transfer_encoding else {
-            return Ok(Length::Fixed(self.content_length.unwrap_or(0)));
+        let start = method_len + 1;
+        let path_end = scan::run(window, start, &scan::IS_PATH);
+        let is_simple = window[start..].first() == Some(&b'/') && method != Method::Connect;
+        let (target, end) = match window.get(path_end) {
+            Some(b' ') if is_simple => (origin(&window[start..path_end], &[]), path_end),
+            Some(b'?') if is_simple => {
+                let end = scan::run(window, path_end + 1, &scan::IS_TARGET);
+                match window.get(end) {
+                    Some(b' ') => {
+                        let query = &window[path_end + 1..end];
+                        (origin(&window[start..path_end], query), end)
+                    }
+                    _ => any_target(window, method, start, limits)?,
+                }
+            }
+            _ => any_target(window, method, start, limits)?,
         };
-        if self.content_length.is_some() {
-            return Err(RequestError::AmbiguousLength);
+        if end - start > limits.max_target_len {
+            return Err(target_too_long(limits).into());
         }
-        if version == Version::Http10 {
-            return Err(RequestError::TransferEncoding);
-        }
-        coding.map(|()| Length::Chunked)
-    }
-
-    #[inline]
-    fn host(&self, version: Version, authority: Option<&'a str>) -> Result<&'a [u8], RequestError> {
-        let overruling = authority.map(str::as_bytes);
-        match (self.host, version) {
-            (Some(host), _) if target::is_authority(host) => Ok(overruling.unwrap_or(host)),
-            (None, Version::Http10) => Ok(overruling.unwrap_or_default()),
-            (Some(_), _) | (None, Version::Http11) => Err(RequestError::Host),
-        }
-    }
-}
-
-/// A number and nothing else (RFC 9110, section 8.6). Lists of equal numbers, which a recipient may
-/// accept, are refused.
-fn content_length(value: &[u8]) -> Result<u64, RequestError> {
-    if value.is_empty() {
-        return Err(RequestError::ContentLength);
-    }
-    value.iter().try_fold(0_u64, |length, &byte| {
-        let digit = u64::from(byte.wrapping_sub(b'0'));
-        let next = length
-            .checked_mul(10)
-            .and_then(|length| length.checked_add(digit));
-        next.filter(|_| digit <= 9)
-            .ok_or(RequestError::ContentLength)
-    })
-}
-
-/// `chunked` and nothing else (RFC 9112, section 6.1). A coding that we do not know is answered
-/// with 501, unless `chunked` is somewhere but at the end, or the end is one that cannot be the
-/// last: then nobody knows where the body ends, which is the peer's mistake (section 6.3).
-fn transfer_encoding(value: &[u8]) -> Result<(), RequestError> {
-    if value.eq_ignore_ascii_case(b"chunked") {
-        return Ok(());
-    }
-    let is = |coding: &[u8], name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
-    let is_never_last = |coding: &[u8]| {
-        [
-            "gzip",
-            "x-gzip",
-            "deflate",
-            "compress",
-            "x-compress",
-            "identity",
-        ]
-        .iter()
-        .any(|name| is(coding, name))
-    };
-    let mut codings = value
-        .split(|&byte| byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .peekable();
-    while let Some(coding) = codings.next() {
-        let is_last = codings.peek().is_none();
-        let is_malformed = !is_token(coding);
-        if is_malformed || (is(coding, "chunked") && !is_last) || (is_last && is_never_last(coding))
+        let (version, len) = if scan::begins_with(window, end + 1, b"HTTP/1.1")
+            && scan::begins_with(window, end + 9, b"\r\n")
         {
-            return Err(RequestError::TransferEncoding);
-        }
+            (Version::Http11, end + 11)
+        } else {
+            other_version(window, end + 1)?
+        };
+        Ok(RequestLine {
+            method,
+            version,
+            method_len,
+            target_len: end - start,
+            target,
+            len,
+        })
     }
-    Err(RequestError::UnknownCoding)
 }
 
-/// Where the field lines begin in `bytes`. Checks besides that every line ends in CR LF: the parser
-/// lets a bare LF pass (RFC 9112, section 2.2 permits that), which others may read as part of a
-/// value.
-#[inline]
-fn lines_start(bytes: &[u8], headers: &[httparse::Header<'_>]) -> Result<usize, RequestError> {
-    let base = bytes.as_ptr().addr();
-    let mut lines_start = bytes.len() - LINE_END.len();
-    for (index, header) in headers.iter().enumerate() {
-        let start = header.name.as_ptr().addr() - base;
-        if bytes[start - 2] != b'\r' {
-            return Err(RequestError::LineEnding);
-        }
-        if index == 0 {
-            lines_start = start;
-        }
+/// The method at the beginning, and its length.
+fn method(window: &[u8]) -> Result<(Method, usize), Stop> {
+    let end = scan::run(window, 0, &scan::IS_TOKEN);
+    match window.get(end) {
+        Some(b' ') if end > 0 => Ok((Method::of(&window[..end]), end)),
+        None => Err(Stop::Unfinished),
+        Some(_) => Err(RequestError::RequestLine.into()),
     }
-    if bytes.ends_with(b"\r\n\r\n") {
-        Ok(lines_start)
-    } else {
-        Err(RequestError::LineEnding)
+}
+
+#[inline(always)]
+fn origin<'a>(path: &'a [u8], query: &'a [u8]) -> Target<'a> {
+    Target {
+        path,
+        query,
+        authority: None,
     }
+}
+
+/// The target that begins at `start`, and where it ends. Bytes outside of ASCII have to be
+/// percent-encoded (RFC 3986, section 2).
+fn any_target<'a>(
+    window: &'a [u8],
+    method: Method,
+    start: usize,
+    limits: &Limits,
+) -> Result<(Target<'a>, usize), Stop> {
+    let end = scan::run(window, start, &scan::IS_VISIBLE);
+    if end - start > limits.max_target_len {
+        return Err(target_too_long(limits).into());
+    }
+    match window.get(end) {
+        Some(b' ') if end > start => Ok((target::parse(method, &window[start..end])?, end)),
+        None => Err(Stop::Unfinished),
+        Some(0x80..) => Err(RequestError::Target.into()),
+        Some(_) => Err(RequestError::RequestLine.into()),
+    }
+}
+
+/// The version that begins at `start`, and where its line ends. One that we do not speak is one
+/// thing, and something that is no version another (RFC 9112, section 2.3: `HTTP/` digit `.` digit,
+/// in capitals). Which it is shows when the line is complete.
+#[cold]
+fn other_version(window: &[u8], start: usize) -> Result<(Version, usize), Stop> {
+    let rest = &window[start..];
+    let end = memchr(b'\n', rest).ok_or(Stop::Unfinished)?;
+    let next = start + end + 1;
+    match &rest[..end] {
+        b"HTTP/1.0\r" => Ok((Version::Http10, next)),
+        b"HTTP/1.1\r" => Ok((Version::Http11, next)),
+        b"HTTP/1.0" | b"HTTP/1.1" => Err(RequestError::LineEnding.into()),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r']
+        | [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(RequestError::Version.into())
+        }
+        _ => Err(RequestError::RequestLine.into()),
+    }
+}
+
+/// The value of `Host` that begins at `start`, and where the next line begins.
+#[inline(always)]
+fn host(window: &[u8], start: usize) -> Result<(&[u8], usize), Stop> {
+    // Nearly always it is a host, which is all that has to be found out about its bytes.
+    if let Some(end) = target::authority_end(window, start)
+        && let [b'\r', b'\n', ..] = window[end..]
+    {
+        return Ok((&window[start..end], end + LINE_END.len()));
+    }
+    any_host(window, start)
+}
+
+#[cold]
+fn any_host(window: &[u8], start: usize) -> Result<(&[u8], usize), Stop> {
+    let (host, next) = scan::value(window, start)?;
+    if !target::is_authority(host) {
+        return Err(RequestError::Host.into());
+    }
+    Ok((host, next))
 }
 
 /// What is too long of a head that does not end within its limit.
 #[cold]
 fn too_long(window: &[u8], limits: &Limits) -> RequestError {
     let target_start = memchr(b' ', window).map_or(window.len(), |space| space + 1);
-    let rest = &window[target_start..];
-    let target_len = rest
-        .iter()
-        .take_while(|byte| byte.is_ascii_graphic())
-        .count();
-    if target_len > limits.max_target_len {
-        RequestError::TargetTooLong {
-            limit: limits.max_target_len,
-        }
-    } else {
-        RequestError::HeadTooLong {
-            limit: limits.max_head_len,
-        }
+    let target_end = scan::run(window, target_start, &scan::IS_VISIBLE);
+    if target_end - target_start > limits.max_target_len {
+        return target_too_long(limits);
+    }
+    RequestError::HeadTooLong {
+        limit: limits.max_head_len,
     }
 }
 
-/// What the parser's refusal means.
 #[cold]
-fn refused(error: httparse::Error, window: &[u8], max_fields: usize) -> RequestError {
-    match error {
-        httparse::Error::HeaderName => RequestError::FieldName,
-        httparse::Error::HeaderValue => RequestError::FieldValue,
-        httparse::Error::NewLine => RequestError::LineEnding,
-        httparse::Error::TooManyHeaders => RequestError::TooManyFields { limit: max_fields },
-        httparse::Error::Version => version_refused(window),
-        httparse::Error::Token | httparse::Error::Status => RequestError::RequestLine,
+fn target_too_long(limits: &Limits) -> RequestError {
+    RequestError::TargetTooLong {
+        limit: limits.max_target_len,
     }
 }
 
-/// A version that we do not speak is one thing, and something that is no version another (RFC
-/// 9112, section 2.3: `HTTP/` digit `.` digit, in capitals).
-fn version_refused(window: &[u8]) -> RequestError {
-    let line_end = memchr(b'\n', window).unwrap_or(window.len());
-    let line = &window[..line_end];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    // What stands behind the second space, further spaces included.
-    let version = line.splitn(3, |&byte| byte == b' ').nth(2);
-    match version.unwrap_or_default() {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            RequestError::Version
-        }
-        _ => RequestError::RequestLine,
-    }
+/// What was found to be ASCII, as text.
+#[inline]
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// What ends every line.
 const LINE_END: &[u8] = b"\r\n";
-/// Fields that the table on the stack has room for.
-const MAX_FIELDS: usize = 256;
+/// Bytes of a head in any case, so that a place within it fits into 32 bits.
+const MAX_LEN: usize = u32::MAX as usize;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    /// The head of a request whose fields, but for `Host`, are these.
-    fn with_fields(fields: &str) -> String {
-        format!("POST /a?b HTTP/1.1\r\nHost: h\r\n{fields}\r\n")
-    }
+    use super::*;
 
     #[track_caller]
     fn check(head: &str, expected: Result<Length, RequestError>) {
         let limits = Limits::default();
         let parsed = Head::parse(head.as_bytes(), &limits);
-        let parsed = parsed.map(|head| head.expect("it is complete").0.length());
+        let parsed = parsed.map(|head| head.expect("it is complete").length());
         assert_eq!(parsed, expected, "{head:?}");
         // A head that is cut short is unfinished, or refused for the same reason.
         for cut in 0..head.len() {
@@ -547,8 +382,9 @@ mod tests {
     #[test]
     fn a_head_is_taken_apart() {
         let head = b"PUT /a/b?c=d HTTP/1.1\r\nHost: x:1\r\nA: b\r\nConnection: Upgrade\r\n\r\nrest";
-        let (head, len) = Head::parse(head, &Limits::default()).unwrap().unwrap();
-        assert_eq!(len, head.as_bytes().len());
+        let all = head;
+        let head = Head::parse(all, &Limits::default()).unwrap().unwrap();
+        assert_eq!(head.as_bytes(), all.strip_suffix(b"rest").unwrap());
         assert_eq!((head.method(), head.method_name()), (Method::Put, "PUT"));
         assert_eq!(
             (head.target(), head.path(), head.query()),
@@ -564,56 +400,6 @@ mod tests {
     fn a_head_without_fields_is_one_of_http_1_0() {
         check("GET / HTTP/1.0\r\n\r\n", Ok(Length::Fixed(0)));
         check("GET / HTTP/1.1\r\n\r\n", Err(RequestError::Host));
-    }
-
-    #[test]
-    fn the_length_of_a_body_is_told_in_one_way() {
-        let check = |fields: &str, expected| check(&with_fields(fields), expected);
-        let malformed = Err(RequestError::ContentLength);
-        check("", Ok(Length::Fixed(0)));
-        check(
-            "Content-Length: 18446744073709551615\r\n",
-            Ok(Length::Fixed(u64::MAX)),
-        );
-        check("Content-Length: 18446744073709551616\r\n", malformed);
-        check("Content-Length: 007\r\n", Ok(Length::Fixed(7)));
-        for value in ["", "+1", "-1", "1,1", "1 1", "0x1", "1.0", "a"] {
-            check(&format!("Content-Length: {value}\r\n"), malformed);
-        }
-        check("Content-Length: 1\r\nContent-Length: 1\r\n", malformed);
-        let ambiguous = Err(RequestError::AmbiguousLength);
-        check(
-            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-            ambiguous,
-        );
-        check("Transfer-Encoding: Chunked\r\n", Ok(Length::Chunked));
-        let malformed = Err(RequestError::TransferEncoding);
-        for value in [
-            "",
-            "gzip",
-            "chunked, gzip",
-            "chunked, chunked",
-            "chunked,",
-            "a b",
-            "\"chunked\"",
-        ] {
-            check(&format!("Transfer-Encoding: {value}\r\n"), malformed);
-        }
-        check(
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            malformed,
-        );
-        for value in ["foo", "gzip, chunked", "foo, chunked"] {
-            check(
-                &format!("Transfer-Encoding: {value}\r\n"),
-                Err(RequestError::UnknownCoding),
-            );
-        }
-        let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(
-            Head::parse(old.as_bytes(), &Limits::default()).err(),
-            malformed.err()
-        );
     }
 
     #[test]
@@ -666,5 +452,80 @@ mod tests {
         check("http/1.1", RequestError::RequestLine);
         check("HTTP/1", RequestError::RequestLine);
         check("HTTP/11.1", RequestError::RequestLine);
+    }
+
+    /// Heads that are nearly right: pieces of requests in any order, some bytes of them changed.
+    fn heads() -> impl Strategy<Value = Vec<u8>> {
+        let field = prop::sample::select(vec![
+            "Host: h:80\r\n",
+            "hOST:h\r\n",
+            "Host: [::1]:8 \r\n",
+            "A: b\r\n",
+            "X-Long-Name!#$%&'*+-.^_`|~: some value, and \t more of it \t\r\n",
+            "Empty:\r\n",
+            "Content-Length: 12\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Connection: keep-alive, x\r\n",
+            "Expect: 100-continue\r\n",
+            "Obs: \u{fc}\u{e4}\r\n",
+            " folded\r\n",
+            "Bare: lf\n",
+        ]);
+        let line = prop::sample::select(vec![
+            "GET / HTTP/1.1\r\n",
+            "GET /a/b?c=d&e HTTP/1.0\r\n",
+            "POST http://h:1/x HTTP/1.1\r\n",
+            "OPTIONS * HTTP/1.1\r\n",
+            "CONNECT h:443 HTTP/1.1\r\n",
+            "M-SEARCH /\u{e4} HTTP/1.1\r\n",
+            "GET /a HTTP/2.0\r\n",
+        ]);
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+        let fields = prop::collection::vec(field, 0..5);
+        (line, fields, changes).prop_map(|(line, fields, changes)| {
+            let mut head = format!("{line}Host: h\r\n{}\r\n", fields.concat()).into_bytes();
+            for (at, byte) in changes {
+                let at = at.index(head.len());
+                head[at] = byte;
+            }
+            head
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// `httparse` has been fuzzed for years. What we accept, it reads as the same request; what
+        /// it accepts and we do not is what it leaves open.
+        #[test]
+        fn a_head_is_read_as_httparse_reads_it_or_refused_for_a_reason(head in heads()) {
+            let mut table = [httparse::EMPTY_HEADER; 16];
+            let mut theirs = httparse::Request::new(&mut table);
+            let parsed = theirs.parse(&head);
+            match Head::parse(&head, &Limits::default()) {
+                Ok(Some(ours)) => {
+                    prop_assert_eq!(parsed, Ok(httparse::Status::Complete(ours.bytes.len())));
+                    prop_assert_eq!(theirs.method, Some(ours.method_name()));
+                    prop_assert_eq!(theirs.path, Some(ours.target()));
+                    let minor = u8::from(ours.version() == Version::Http11);
+                    prop_assert_eq!(theirs.version, Some(minor));
+                    let fields = theirs.headers.iter().map(|field| (field.name, field.value));
+                    prop_assert!(fields.eq(ours.fields().iter()));
+                }
+                Ok(None) => prop_assert!(!matches!(parsed, Ok(httparse::Status::Complete(_)))),
+                Err(
+                    error @ (RequestError::RequestLine
+                    | RequestError::FieldName
+                    | RequestError::FieldValue
+                    | RequestError::Version),
+                ) => prop_assert!(
+                    // It passes over line ends before a request, which is the decoder's part here.
+                    parsed.is_err() || parsed == Ok(httparse::Status::Partial)
+                        || matches!(head[0], b'\r' | b'\n'),
+                    "{:?}: {:?}", error, parsed
+                ),
+                Err(_) => {}
+            }
+        }
     }
 }

@@ -30,7 +30,7 @@ pub struct Limits {
     pub max_head_len: usize,
     /// Bytes of a request's target.
     pub max_target_len: usize,
-    /// Fields of a head or of a trailer; at most 256.
+    /// Fields of a head or of a trailer.
     pub max_fields: usize,
     /// Bytes of a body that is buffered for its handler. Routes may set their own.
     pub max_body_len: usize,

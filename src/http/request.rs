@@ -10,7 +10,8 @@ use percent_encoding::percent_decode_str;
 
 use super::body::Body;
 use super::fields::Fields;
-use super::head::{Head, Method};
+use super::head::Head;
+use super::method::Method;
 use super::reply::Reply;
 use super::response::Response;
 use crate::protocol::Intents;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::endpoint::{Action, End, Endpoint, Handler, MakeReceiver, Next, Wrap, not_implemented};
 use super::error::RouteError;
 use super::fields::is_token;
-use super::head::Method;
+use super::method::Method;
 use super::request::Request;
 use super::response::Response;
 use super::service::{Accept, Receiver, Service};
@@ -244,7 +244,7 @@ impl Router {
         }
         let endpoint = Endpoint {
             method: method.map(str::to_owned),
-            known: method.map_or(Method::Other, Method::of),
+            known: method.map_or(Method::Other, |name| Method::of(name.as_bytes())),
             max_body_len: None,
             action,
         };

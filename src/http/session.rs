@@ -24,13 +24,14 @@ use super::decoder::{Part, Requests};
 use super::error::RequestError;
 use super::exchange::{Exchange, Pace};
 use super::fields::Fields;
-use super::head::{Expectation, Head, Length};
+use super::head::Head;
 use super::reply::Answer;
 use super::request::Request;
 use super::response::Response;
 use super::server::Shared;
 use super::service::{Accept, Flow};
 use super::status::Status;
+use super::summary::{Expectation, Length};
 use super::writer::Asked;
 use crate::close::CloseReason;
 use crate::limits::Patience;
@@ -252,7 +253,7 @@ impl Session {
         };
         // It was parsed before, or it would not be here.
         let response = match Head::parse(&head, &self.server.limits) {
-            Ok(Some((head, _))) => self.call(&head, &body, trailers, cx),
+            Ok(Some(head)) => self.call(&head, &body, trailers, cx),
             Ok(None) | Err(_) => Response::error(Status::INTERNAL_SERVER_ERROR),
         };
         self.answer(response, asked, cx);

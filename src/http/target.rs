@@ -1,114 +1,129 @@
 //! Request targets and hosts: what stands between the method and the version, and in `Host`.
 //!
-//! Pure: text in, parts of it out. Knows neither heads nor routes.
+//! Pure: bytes in, parts of them out. Knows neither heads nor routes.
 
 use super::error::RequestError;
-use super::head::Method;
+use super::method::Method;
+use super::scan;
 
 /// A target, taken apart (RFC 9112, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target<'a> {
+pub(super) struct Target<'a> {
     /// The path, `*`, or nothing (CONNECT).
-    pub(crate) path: &'a str,
+    pub(super) path: &'a [u8],
     /// What follows the question mark.
-    pub(crate) query: &'a str,
+    pub(super) query: &'a [u8],
     /// Host and port, if the target names them; they overrule `Host` (RFC 9112, section 3.2.2).
-    pub(crate) authority: Option<&'a str>,
+    pub(super) authority: Option<&'a [u8]>,
 }
 
-/// Takes the target of a request with this method apart.
-#[inline]
-pub(crate) fn parse(method: Method, target: &str) -> Result<Target<'_>, RequestError> {
+/// Takes the target of a request with this method apart: any of its four forms, of visible
+/// characters.
+pub(super) fn parse(method: Method, target: &[u8]) -> Result<Target<'_>, RequestError> {
+    if target.contains(&b'#') {
+        // A fragment is never sent (RFC 3986, section 3.5).
+        return Err(RequestError::Target);
+    }
     if method == Method::Connect {
         return connect(target);
     }
-    if target.starts_with('/') {
-        return with_query(target, None);
+    match target {
+        [b'/', ..] => Ok(with_query(target, None)),
+        b"*" if method == Method::Options => Ok(with_query(target, None)),
+        _ => absolute(method, target),
     }
-    other_form(method, target)
 }
 
 /// `host:port`, where the port must not be missing (RFC 9112, section 3.2.3).
-fn connect(target: &str) -> Result<Target<'_>, RequestError> {
-    let port = target.rsplit_once(':').map_or("", |(_, port)| port);
-    if port.is_empty() || port.parse() == Ok(0_u16) || !is_authority(target.as_bytes()) {
+fn connect(target: &[u8]) -> Result<Target<'_>, RequestError> {
+    let port = memchr::memrchr(b':', target).map_or(&[][..], |colon| &target[colon + 1..]);
+    if port.iter().all(|&digit| digit == b'0') || !is_authority(target) {
         return Err(RequestError::Target);
     }
     Ok(Target {
-        path: "",
-        query: "",
+        path: &[],
+        query: &[],
         authority: Some(target),
     })
 }
 
-/// The asterisk, which only OPTIONS takes, or the absolute form that proxies are sent.
-fn other_form(method: Method, target: &str) -> Result<Target<'_>, RequestError> {
-    if target == "*" && method == Method::Options {
-        return with_query(target, None);
-    }
-    let scheme_len = ["http://", "https://"]
+/// The form that proxies are sent (RFC 9112, section 3.2.2).
+fn absolute(method: Method, target: &[u8]) -> Result<Target<'_>, RequestError> {
+    let scheme_len = [&b"http://"[..], b"https://"]
         .into_iter()
         .find(|scheme| {
-            let start = target.as_bytes().get(..scheme.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+            let start = target.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         })
-        .map(str::len)
+        .map(<[u8]>::len)
         .ok_or(RequestError::Target)?;
     let rest = &target[scheme_len..];
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if !is_authority(authority.as_bytes()) {
+    let authority_len = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_len);
+    if !is_authority(authority) {
         return Err(RequestError::Target);
     }
-    let mut parsed = with_query(path, Some(authority))?;
+    let mut parsed = with_query(path, Some(authority));
     if parsed.path.is_empty() {
         // RFC 9112, section 3.2.4: OPTIONS without a path is about the server itself.
         let is_about_server = method == Method::Options && parsed.query.is_empty();
-        parsed.path = if is_about_server { "*" } else { "/" };
+        parsed.path = if is_about_server { b"*" } else { b"/" };
     }
     Ok(parsed)
 }
 
-/// Splits path and query. A fragment is never sent, and bytes outside of ASCII have to be
-/// percent-encoded (RFC 3986, section 2); control characters the parser has refused.
-#[inline]
-fn with_query<'a>(target: &'a str, authority: Option<&'a str>) -> Result<Target<'a>, RequestError> {
-    let mut path_len = None;
-    for (at, byte) in target.bytes().enumerate() {
-        if byte == b'#' || !byte.is_ascii() {
-            return Err(RequestError::Target);
-        }
-        if byte == b'?' && path_len.is_none() {
-            path_len = Some(at);
-        }
-    }
-    let (path, query) = match path_len {
+/// Splits path and query.
+fn with_query<'a>(target: &'a [u8], authority: Option<&'a [u8]>) -> Target<'a> {
+    let (path, query) = match memchr::memchr(b'?', target) {
         Some(at) => (&target[..at], &target[at + 1..]),
-        None => (target, ""),
+        None => (target, &[][..]),
     };
-    Ok(Target {
+    Target {
         path,
         query,
         authority,
-    })
+    }
 }
 
 /// Whether this is a host, with or without a port (RFC 9110, section 7.2). User names are refused
 /// (section 4.2.4), and so is an empty host (section 4.2.1).
-#[inline]
-pub(crate) fn is_authority(text: &[u8]) -> bool {
+pub(super) fn is_authority(text: &[u8]) -> bool {
     if text.first() == Some(&b'[') {
         return is_bracketed(text);
     }
-    let host_len = text
-        .iter()
-        .take_while(|&&byte| IS_HOST[usize::from(byte)])
-        .count();
-    match &text[host_len..] {
-        _ if host_len == 0 => false,
-        [] => true,
-        [b':', port @ ..] => is_port(port),
-        _ => false,
+    authority_end(text, 0) == Some(text.len())
+}
+
+/// Where the host that begins at `at` ends, its port included; `None` if there is none, or if it is
+/// an address of IPv6.
+#[inline(always)]
+pub(super) fn authority_end(text: &[u8], at: usize) -> Option<usize> {
+    let host_end = scan::run(text, at, &scan::IS_HOST);
+    if host_end == at {
+        return None;
     }
+    match text.get(host_end) {
+        Some(b':') => port_end(text, host_end + 1),
+        _ => Some(host_end),
+    }
+}
+
+/// Where the port that begins at `at` ends. It may be empty (RFC 3986, section 3.2.3).
+#[inline(always)]
+fn port_end(text: &[u8], mut at: usize) -> Option<usize> {
+    let mut port = 0;
+    while let Some(byte) = text.get(at) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        port = port * 10 + u32::from(digit);
+        if port > u32::from(u16::MAX) {
+            return None;
+        }
+        at += 1;
+    }
+    Some(at)
 }
 
 /// As [`is_authority`], of an address of IPv6.
@@ -121,41 +136,10 @@ fn is_bracketed(text: &[u8]) -> bool {
     let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
     match &text[end + 1..] {
         [] => is_address,
-        [b':', port @ ..] => is_address && is_port(port),
+        [b':', port @ ..] => is_address && port_end(port, 0) == Some(port.len()),
         _ => false,
     }
 }
-
-/// A port may be empty (RFC 3986, section 3.2.3).
-#[inline]
-fn is_port(text: &[u8]) -> bool {
-    let mut port = 0;
-    for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        port = port * 10 + u32::from(digit);
-        if digit > 9 || port > u32::from(u16::MAX) {
-            return false;
-        }
-    }
-    true
-}
-
-/// The characters of a registered name or an IPv4 address (RFC 3986, section 3.2.2).
-static IS_HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let marks = b"-._~%!$&'()*+,;=";
-    let mut mark = 0;
-    while mark < marks.len() {
-        table[marks[mark] as usize] = true;
-        mark += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -163,8 +147,12 @@ mod tests {
 
     #[track_caller]
     fn check(method: Method, target: &str, expected: Option<(&str, &str, Option<&str>)>) {
-        let parsed = parse(method, target).ok();
-        let parsed = parsed.map(|target| (target.path, target.query, target.authority));
+        let text = |bytes| std::str::from_utf8(bytes).unwrap();
+        let parsed = parse(method, target.as_bytes()).ok();
+        let parsed = parsed.map(|target| {
+            let authority = target.authority.map(text);
+            (text(target.path), text(target.query), authority)
+        });
         assert_eq!(parsed, expected, "{method:?} {target}");
     }
 
@@ -198,7 +186,6 @@ mod tests {
             "http:///a",
             "http://u@h/",
             "/a#b",
-            "/\u{e4}",
         ] {
             check(Method::Get, target, None);
         }

@@ -6,7 +6,8 @@ use std::cell::Cell;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use super::head::{Head, Method, Version};
+use super::head::Head;
+use super::method::{Method, Version};
 use super::response::{Response, check_field, put_field};
 use super::status::Status;
 use crate::buffer::Outbox;
