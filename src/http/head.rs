@@ -117,6 +117,12 @@ impl<'a> Head<'a> {
         ascii(self.path)
     }
 
+    /// The same as bytes, which costs nothing.
+    #[inline]
+    pub(crate) fn path_bytes(&self) -> &'a [u8] {
+        self.path
+    }
+
     /// What follows the question mark, still encoded; empty if nothing does.
     pub fn query(&self) -> &'a str {
         ascii(self.query)

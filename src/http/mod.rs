@@ -37,6 +37,7 @@ mod fields;
 mod head;
 mod limits;
 mod method;
+mod paths;
 mod reply;
 mod request;
 mod response;

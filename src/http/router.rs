@@ -8,7 +8,9 @@ use std::rc::Rc;
 use super::endpoint::{Action, End, Endpoint, Handler, MakeReceiver, Next, Wrap, not_implemented};
 use super::error::RouteError;
 use super::fields::is_token;
+use super::head::Head;
 use super::method::Method;
+use super::paths::Paths;
 use super::request::Request;
 use super::response::Response;
 use super::service::{Accept, Receiver, Service};
@@ -45,7 +47,7 @@ use super::status::Status;
 /// TRACE is such a method too, unless [`Router::trace`] turns it on.
 #[derive(Default)]
 pub struct Router {
-    paths: matchit::Router<usize>,
+    paths: Paths,
     routes: Vec<Route>,
     fallback: Option<Handler>,
     connect: Option<Handler>,
@@ -264,12 +266,7 @@ impl Router {
             self.last = index;
             return Ok(());
         }
-        self.paths
-            .insert(pattern, self.routes.len())
-            .map_err(|error| match error {
-                matchit::InsertError::Conflict { .. } => RouteError::Taken,
-                _ => RouteError::Pattern,
-            })?;
+        self.paths.insert(pattern, self.routes.len())?;
         self.last = self.routes.len();
         self.routes.push(Route {
             pattern: pattern.to_owned(),
@@ -293,17 +290,23 @@ impl Router {
     /// What serves a request, and what is wrapped around that.
     #[inline]
     fn find<'a>(&'a self, request: &mut Request<'a>) -> (End<'a>, &'a [Wrap]) {
-        let method = request.method();
-        let path = request.path();
-        if let Ok(found) = self.paths.at(path) {
-            let route = &self.routes[*found.value];
-            request.set_params(found.params);
-            if let Some(endpoint) = route.endpoint(method, request.head().method_name()) {
-                return (End::Endpoint(endpoint), &route.wraps);
+        let head = request.head();
+        if let Some(found) = self.paths.find(head.path_bytes()) {
+            if let Some(params) = found.params {
+                request.set_params(params);
             }
-            return (self.without_endpoint(route, method, request), &route.wraps);
+            return self.end_of(&self.routes[found.route], request);
         }
-        (self.without_route(method, path, request), &[])
+        (self.without_route(head.method(), head.path(), request), &[])
+    }
+
+    #[inline]
+    fn end_of<'a>(&'a self, route: &'a Route, request: &Request<'a>) -> (End<'a>, &'a [Wrap]) {
+        let end = match route.endpoint(request.head()) {
+            Some(endpoint) => End::Endpoint(endpoint),
+            None => self.without_endpoint(route, request.method(), request),
+        };
+        (end, &route.wraps)
     }
 
     /// The path has a route, and the method none of its handlers.
@@ -372,9 +375,10 @@ impl Router {
 
 impl Route {
     #[inline]
-    fn endpoint(&self, method: Method, name: &str) -> Option<&Endpoint> {
+    fn endpoint(&self, head: &Head<'_>) -> Option<&Endpoint> {
+        let method = head.method();
         let is_its = |endpoint: &&Endpoint| match method {
-            Method::Other => endpoint.method.as_deref() == Some(name),
+            Method::Other => endpoint.method.as_deref() == Some(head.method_name()),
             _ => endpoint.known == method,
         };
         let own = self.endpoints.iter().find(is_its);
