@@ -2,7 +2,7 @@
 //!
 //! Appends to an outbox. Knows neither handlers nor connections.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -55,7 +55,7 @@ pub(crate) enum Framing {
 /// Writes heads; keeps what all of them have in common.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    common: Cell<Common>,
+    common: RefCell<Common>,
 }
 
 /// The beginning of every head that says 200, up to the line behind `Date`.
@@ -69,7 +69,7 @@ struct Common {
 impl Writer {
     pub(crate) fn new() -> Writer {
         Writer {
-            common: Cell::new(Common {
+            common: RefCell::new(Common {
                 second: u64::MAX,
                 text: *COMMON,
             }),
@@ -87,7 +87,8 @@ impl Writer {
         unix_time: Duration,
         out: &mut Outbox,
     ) {
-        let common = self.common_at(unix_time);
+        let mut common = self.common.borrow_mut();
+        common.renew_at(unix_time);
         out.with_buf(|buf| {
             buf.reserve(HEAD_LEN + response.fields.len() + body.len());
             put_start(buf, &common, response.status);
@@ -103,30 +104,25 @@ impl Writer {
             buf.extend_from_slice(body);
         });
     }
+}
 
-    /// The common text at that time; the date is written once per second.
+impl Common {
+    /// Makes it good for that time; the date is written once per second.
     #[inline]
-    fn common_at(&self, unix_time: Duration) -> Common {
-        let common = self.common.get();
-        if common.second == unix_time.as_secs() {
-            return common;
+    fn renew_at(&mut self, unix_time: Duration) {
+        if self.second != unix_time.as_secs() {
+            self.renew(unix_time.as_secs());
         }
-        self.renew(unix_time.as_secs())
     }
 
     #[cold]
-    fn renew(&self, second: u64) -> Common {
-        let mut common = Common {
-            second,
-            text: *COMMON,
-        };
+    fn renew(&mut self, second: u64) {
+        self.second = second;
         let since_1970 = Duration::from_secs(second.min(LAST_SECOND));
         let date = httpdate::HttpDate::from(SystemTime::UNIX_EPOCH + since_1970);
         // A date has 29 bytes, for which there is room.
-        let mut rest = &mut common.text[DATE_START..];
+        let mut rest = &mut self.text[DATE_START..];
         let _ = write!(rest, "{date}");
-        self.common.set(common);
-        common
     }
 }
 
@@ -171,18 +167,19 @@ fn put_connection(buf: &mut Vec<u8>, status: Status, asked: Asked) {
 
 /// Appends a decimal number.
 #[inline]
-fn put_number(buf: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+fn put_number(buf: &mut Vec<u8>, number: u64) {
+    let digit = |power: u64| b'0' + (number / power % 10) as u8;
+    match number {
+        0..10 => buf.extend_from_slice(&[digit(1)]),
+        10..100 => buf.extend_from_slice(&[digit(10), digit(1)]),
+        100..1000 => buf.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        _ => put_large_number(buf, number),
     }
-    buf.extend_from_slice(&digits[start..]);
+}
+
+fn put_large_number(buf: &mut Vec<u8>, number: u64) {
+    // Appending to a vector does not fail.
+    let _ = write!(buf, "{number}");
 }
 
 /// Appends a chunk (RFC 9112, section 7.1); `bytes` are not empty, which would be the last one.
@@ -290,12 +287,10 @@ mod tests {
 
     #[test]
     fn the_date_is_renewed_with_the_second() {
-        let writer = Writer::new();
-        let date = |second| {
-            let text = writer
-                .common_at(Duration::from_millis(second * 1000 + 999))
-                .text;
-            String::from_utf8_lossy(&text[DATE_START..DATE_START + 29]).into_owned()
+        let mut common = *Writer::new().common.borrow();
+        let mut date = |second| {
+            common.renew_at(Duration::from_millis(second * 1000 + 999));
+            String::from_utf8_lossy(&common.text[DATE_START..DATE_START + 29]).into_owned()
         };
         assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(date(1), "Thu, 01 Jan 1970 00:00:01 GMT");
