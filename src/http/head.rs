@@ -214,20 +214,13 @@ impl<'a> RequestLine<'a> {
         };
         let start = method_len + 1;
         let path_end = scan::run(window, start, &scan::IS_PATH);
-        let is_simple = window[start..].first() == Some(&b'/') && method != Method::Connect;
-        let (target, end) = match window.get(path_end) {
-            Some(b' ') if is_simple => (origin(&window[start..path_end], &[]), path_end),
-            Some(b'?') if is_simple => {
-                let end = scan::run(window, path_end + 1, &scan::IS_TARGET);
-                match window.get(end) {
-                    Some(b' ') => {
-                        let query = &window[path_end + 1..end];
-                        (origin(&window[start..path_end], query), end)
-                    }
-                    _ => any_target(window, method, start, limits)?,
-                }
-            }
-            _ => any_target(window, method, start, limits)?,
+        let query_end = match window.get(path_end) {
+            Some(b'?') => scan::run(window, path_end + 1, &scan::IS_TARGET),
+            _ => path_end,
+        };
+        let end = match window.get(query_end) {
+            Some(b' ') if query_end > start => query_end,
+            _ => target_end(window, start, limits)?,
         };
         if end - start > limits.max_target_len {
             return Err(target_too_long(limits).into());
@@ -238,6 +231,16 @@ impl<'a> RequestLine<'a> {
             (Version::Http11, end + 11)
         } else {
             other_version(window, end + 1)?
+        };
+        let is_origin_form = window[start] == b'/' && method != Method::Connect;
+        let target = if is_origin_form && end == query_end {
+            Target {
+                path: &window[start..path_end],
+                query: window.get(path_end + 1..end).unwrap_or_default(),
+                authority: None,
+            }
+        } else {
+            target::parse(method, &window[start..end])?
         };
         Ok(RequestLine {
             method,
@@ -260,29 +263,16 @@ fn method(window: &[u8]) -> Result<(Method, usize), Stop> {
     }
 }
 
-#[inline(always)]
-fn origin<'a>(path: &'a [u8], query: &'a [u8]) -> Target<'a> {
-    Target {
-        path,
-        query,
-        authority: None,
-    }
-}
-
-/// The target that begins at `start`, and where it ends. Bytes outside of ASCII have to be
-/// percent-encoded (RFC 3986, section 2).
-fn any_target<'a>(
-    window: &'a [u8],
-    method: Method,
-    start: usize,
-    limits: &Limits,
-) -> Result<(Target<'a>, usize), Stop> {
+/// Where the target that begins at `start` ends. Bytes outside of ASCII have to be percent-encoded
+/// (RFC 3986, section 2).
+#[cold]
+fn target_end(window: &[u8], start: usize, limits: &Limits) -> Result<usize, Stop> {
     let end = scan::run(window, start, &scan::IS_VISIBLE);
     if end - start > limits.max_target_len {
         return Err(target_too_long(limits).into());
     }
     match window.get(end) {
-        Some(b' ') if end > start => Ok((target::parse(method, &window[start..end])?, end)),
+        Some(b' ') if end > start => Ok(end),
         None => Err(Stop::Unfinished),
         Some(0x80..) => Err(RequestError::Target.into()),
         Some(_) => Err(RequestError::RequestLine.into()),
