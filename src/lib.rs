@@ -53,7 +53,9 @@ pub use close::{CloseReason, OsError};
 pub use framing::{
     Decoder, Delimited, Encoder, Fixed, LengthField, LengthPrefixed, Lines, Netstring, Raw, Step,
 };
-pub use limits::{Budgets, Limits, MinRate, Patience};
+pub use limits::{
+    Budgets, DatagramLimits, Limits, MinRate, Overflow, Oversize, Patience, StormGuard,
+};
 pub use protocol::{Context, Discard, Echo, Intents, IntoDriver, Mail, Protocol, Sent, TimerId};
 pub use reactor::{Config, Error, Peer, Progress, Reactor, Remote, Source};
 pub use token::{Gone, Token};

@@ -119,6 +119,106 @@ pub struct Patience {
     pub is_passing: bool,
 }
 
+/// The bounds of a datagram socket.
+///
+/// | field | default | at the bound |
+/// |---|---|---|
+/// | `max_datagram` | 65,536 bytes | `oversize`: delivered cut and flagged, or dropped |
+/// | `max_queued_datagrams` | 1,024 | `overflow`: the newest or the oldest is dropped |
+/// | `max_queued_bytes` | 1 MiB | as `max_queued_datagrams` |
+/// | `storm_guard` | 100 datagrams, 128 KiB a second | broadcasts, multicasts are dropped |
+/// | `flush_timeout` | 5 s | what is still queued at its end is dropped |
+/// | `max_socket_timers` | 16 | `set_timer` answers `None` |
+///
+/// ```
+/// # use windlass::{DatagramLimits, Oversize};
+/// let limits = DatagramLimits {
+///     max_datagram: 1472,
+///     oversize: Oversize::Drop,
+///     ..DatagramLimits::default()
+/// };
+/// assert_eq!(limits.max_queued_datagrams, 1024);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatagramLimits {
+    /// Bytes of a datagram that are delivered. The largest that UDP can carry over IPv4 has 65,507,
+    /// over IPv6 65,527, so that by default nothing is ever cut off; Unix datagrams may be
+    /// larger. `Config::read_buffer_len` bounds it too.
+    pub max_datagram: usize,
+    /// What happens to a longer one.
+    pub oversize: Oversize,
+    /// Datagrams that wait until the kernel takes them.
+    pub max_queued_datagrams: usize,
+    /// Bytes of them.
+    pub max_queued_bytes: usize,
+    /// Which one is dropped when one more does not fit.
+    pub overflow: Overflow,
+    /// How much may be sent to broadcast and multicast addresses. It cannot be turned off.
+    pub storm_guard: StormGuard,
+    /// How long what is queued when the socket finishes may take to leave.
+    pub flush_timeout: Duration,
+    /// Timers that the protocol of the socket may have pending.
+    pub max_socket_timers: usize,
+}
+
+impl Default for DatagramLimits {
+    fn default() -> DatagramLimits {
+        DatagramLimits {
+            max_datagram: 64 * 1024,
+            oversize: Oversize::Deliver,
+            max_queued_datagrams: 1024,
+            max_queued_bytes: 1024 * 1024,
+            overflow: Overflow::DropNewest,
+            storm_guard: StormGuard::default(),
+            flush_timeout: Duration::from_secs(5),
+            max_socket_timers: 16,
+        }
+    }
+}
+
+/// What happens to a datagram that is longer than `DatagramLimits::max_datagram`. It is counted in
+/// either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oversize {
+    /// Its beginning is delivered, with its true length.
+    Deliver,
+    /// It is dropped.
+    Drop,
+}
+
+/// Which datagram is dropped when the queue of a socket is full. It is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The one that was just sent: whoever sends it is told.
+    DropNewest,
+    /// The one that has waited longest: for what is only of use while it is fresh.
+    DropOldest,
+}
+
+/// How much a socket may send to broadcast and multicast addresses, which reach machines that
+/// never asked: a mistake there is everybody's. Two token buckets, both of which must have room.
+///
+/// What is too much is dropped, counted, and told to `on_send_error`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StormGuard {
+    /// Datagrams a second. Default 100.
+    pub datagrams_per_second: u32,
+    /// Bytes a second. Default 128 KiB.
+    pub bytes_per_second: u32,
+    /// How long a silence is worth: after it, so much of the rate may be used at once. Default 1 s.
+    pub burst: Duration,
+}
+
+impl Default for StormGuard {
+    fn default() -> StormGuard {
+        StormGuard {
+            datagrams_per_second: 100,
+            bytes_per_second: 128 * 1024,
+            burst: Duration::from_secs(1),
+        }
+    }
+}
+
 /// How much one entry may do in one turn before the others are served. See `Reactor::turn`.
 ///
 /// Reaching a budget loses nothing: the entry runs again in the next turn, after the others.

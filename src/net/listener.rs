@@ -37,7 +37,8 @@ impl OsListener {
             Some(descriptor) => OsListener::inherit(descriptor, listen)?,
             None => OsListener::bind(listen)?,
         };
-        sockopt::warn_of_clamps(&listener.socket, &listen.options);
+        let options = &listen.options;
+        sockopt::warn_of_clamps(&listener.socket, options.recv_buffer, options.send_buffer);
         Ok(listener)
     }
 
@@ -128,12 +129,12 @@ fn set_listener_options(socket: &Socket, domain: Domain, listen: &Listen) -> io:
 }
 
 #[cfg(not(any(target_os = "illumos", target_os = "solaris")))]
-fn set_reuse_port(socket: &Socket) -> io::Result<()> {
+pub(super) fn set_reuse_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
-fn set_reuse_port(_: &Socket) -> io::Result<()> {
+pub(super) fn set_reuse_port(_: &Socket) -> io::Result<()> {
     Err(sockopt::unsupported("SO_REUSEPORT"))
 }
 

@@ -120,8 +120,12 @@ impl Memory {
         Ok(MemoryPeerListener::new(self.world.clone(), port))
     }
 
-    fn world(&self) -> RefMut<'_, World> {
+    pub(super) fn world(&self) -> RefMut<'_, World> {
         self.world.borrow_mut()
+    }
+
+    pub(super) fn handle(&self) -> Rc<RefCell<World>> {
+        Rc::clone(&self.world)
     }
 }
 

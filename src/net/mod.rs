@@ -11,14 +11,20 @@ use std::time::{Duration, Instant};
 use crate::token::Token;
 
 mod address;
+mod bind;
 mod connect;
+mod datagram;
+mod datagram_opts;
+mod datagrams;
 mod key;
 mod listen;
 mod listener;
 mod memory;
+mod memory_datagrams;
 mod options;
 mod os;
 mod peer;
+mod post;
 mod socket;
 mod sockopt;
 mod source;
@@ -27,10 +33,14 @@ mod unix_path;
 mod world;
 
 pub use address::{Address, AddressError};
+pub use bind::{Batching, Bind, DatagramOptions, Interface, Membership};
 pub use connect::{Backoff, Connect};
+pub use datagram::OsDatagram;
+pub use datagrams::{Datagrams, Ecn, Received, Report, Transmit};
 pub use listen::{Admission, Listen};
 pub use listener::OsListener;
 pub use memory::{Memory, MemoryListener, MemoryStream};
+pub use memory_datagrams::{MemoryDatagram, MemoryPeerDatagram};
 pub use mio::{Interest, event::Source as EventSource};
 pub use options::{Keepalive, StreamOptions};
 pub use os::Os;
@@ -46,7 +56,7 @@ pub use stream::OsStream;
 /// hints, and the operation tells the truth.
 ///
 /// No operation blocks. `Interrupted` is retried inside.
-pub trait Network: 'static {
+pub trait Network: Datagrams + 'static {
     /// A connection.
     type Stream: fmt::Debug + 'static;
     /// A socket that accepts connections.

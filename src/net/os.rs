@@ -14,7 +14,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use super::address::Address;
+use super::bind::{Bind, DatagramOptions, Membership};
 use super::connect::Connect;
+use super::datagram::OsDatagram;
+use super::datagrams::{Datagrams, Received, Report, Transmit};
 use super::key::{self, Keys};
 use super::listen::Listen;
 use super::listener::OsListener;
@@ -308,6 +311,75 @@ impl Network for Os {
             target_os = "openbsd",
             target_vendor = "apple",
         ))
+    }
+}
+
+impl Datagrams for Os {
+    type Datagram = OsDatagram;
+
+    /// Opens a socket.
+    ///
+    /// - Options first, then bind, then groups, then the peer.
+    /// - `SO_BROADCAST` is on only for as long as one datagram is sent that may go to everybody,
+    ///   so that the kernel, which alone knows what is a broadcast address, refuses all others.
+    /// - A Unix path at which nobody receives any more is removed first, as for a listener.
+    ///
+    /// # Errors
+    /// The OS's. `Unsupported` for what this system lacks.
+    fn bind(&mut self, token: Token, bind: &Bind) -> io::Result<OsDatagram> {
+        let socket = OsDatagram::open(bind)?;
+        self.watch(&socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(socket)
+    }
+
+    #[inline]
+    fn receive(&mut self, socket: &mut OsDatagram, buf: &mut [u8]) -> io::Result<Received> {
+        socket.receive(buf)
+    }
+
+    #[inline]
+    fn transmit(&mut self, socket: &mut OsDatagram, transmit: &Transmit<'_>) -> io::Result<()> {
+        socket.transmit(transmit)
+    }
+
+    fn take_report(&mut self, socket: &mut OsDatagram) -> Option<Report> {
+        socket.take_report()
+    }
+
+    fn close_datagram(&mut self, socket: OsDatagram) {
+        // As of a listener: an inherited one may have a duplicate.
+        let descriptor = socket.as_fd().as_raw_fd();
+        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&descriptor)) {
+            log::debug!("a datagram socket was not registered: {error}");
+        }
+    }
+
+    fn datagram_addr(&self, socket: &OsDatagram) -> io::Result<Address> {
+        socket.local_addr()
+    }
+
+    fn datagram_peer(&self, socket: &OsDatagram) -> io::Result<Address> {
+        socket.peer_addr()
+    }
+
+    fn set_datagram_options(
+        &mut self,
+        socket: &mut OsDatagram,
+        options: &DatagramOptions,
+    ) -> io::Result<()> {
+        socket.set_options(options)
+    }
+
+    fn datagram_options(&self, socket: &OsDatagram) -> io::Result<DatagramOptions> {
+        socket.options()
+    }
+
+    fn join(&mut self, socket: &mut OsDatagram, membership: &Membership) -> io::Result<()> {
+        socket.join(membership)
+    }
+
+    fn leave(&mut self, socket: &mut OsDatagram, membership: &Membership) -> io::Result<()> {
+        socket.leave(membership)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Knows neither the poller nor tokens. Every socket is non-blocking and closed on exec.
 
 use std::io::{self, ErrorKind};
+use std::os::unix;
 
 use socket2::{Domain, SockAddr, Socket};
 
@@ -39,6 +40,29 @@ pub(super) fn address(address: &SockAddr) -> Address {
     }
 }
 
+/// `std`'s form of a Unix address in ours.
+pub(super) fn unix_address(address: &unix::net::SocketAddr) -> Address {
+    if let Some(path) = address.as_pathname() {
+        return Address::Unix(path.to_owned());
+    }
+    abstract_name(address).map_or(Address::Unnamed, |name| Address::Abstract(name.to_vec()))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_name(address: &unix::net::SocketAddr) -> Option<&[u8]> {
+    #[cfg(target_os = "android")]
+    use std::os::android::net::SocketAddrExt;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
+
+    address.as_abstract_name()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name(_: &unix::net::SocketAddr) -> Option<&[u8]> {
+    None
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn abstract_addr(name: &[u8]) -> io::Result<SockAddr> {
     use std::ffi::OsStr;
@@ -54,7 +78,7 @@ fn abstract_addr(_: &[u8]) -> io::Result<SockAddr> {
     Err(super::sockopt::unsupported("an abstract Unix address"))
 }
 
-pub(super) use opening::{accept, open};
+pub(super) use opening::{accept, open, open_datagram};
 
 /// Systems on which `socket` and `accept4` take the flags along: one system call each.
 #[cfg(any(
@@ -73,6 +97,11 @@ mod opening {
     /// A stream socket, neither bound nor connected.
     pub(in crate::net) fn open(domain: Domain) -> io::Result<Socket> {
         Socket::new(domain, Type::STREAM.nonblocking(), None)
+    }
+
+    /// A datagram socket, neither bound nor connected.
+    pub(in crate::net) fn open_datagram(domain: Domain) -> io::Result<Socket> {
+        Socket::new(domain, Type::DGRAM.nonblocking(), None)
     }
 
     /// Accepts one connection.
@@ -102,6 +131,13 @@ mod opening {
     /// A stream socket, neither bound nor connected.
     pub(in crate::net) fn open(domain: Domain) -> io::Result<Socket> {
         let socket = Socket::new(domain, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    /// A datagram socket, neither bound nor connected.
+    pub(in crate::net) fn open_datagram(domain: Domain) -> io::Result<Socket> {
+        let socket = Socket::new(domain, Type::DGRAM, None)?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
@@ -138,6 +174,59 @@ pub(super) const MSG_NOSIGNAL: i32 = if cfg!(any(target_os = "linux", target_os 
 } else {
     // DragonFly, NetBSD and OpenBSD.
     0x400
+};
+
+/// The next message is looked at, not taken. The same on every system.
+pub(super) const MSG_PEEK: i32 = 2;
+
+/// Asks for the true length of a datagram that does not fit into the buffer, of UDP sockets since
+/// Linux 2.4, of Unix ones since 3.4 (recv(2)); elsewhere it is an answer and no question.
+pub(super) const MSG_TRUNC: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    0x20
+} else {
+    0
+};
+
+/// Permission denied; for a datagram, to send to everybody. The same on every system.
+pub(super) const EACCES: i32 = 13;
+
+/// A datagram is too long for the path that it would take, or for any.
+pub(super) const EMSGSIZE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        97
+    } else {
+        90
+    }
+} else if cfg!(any(target_os = "illumos", target_os = "solaris")) {
+    97
+} else {
+    40
+};
+
+/// A datagram has no destination, and its socket no peer.
+pub(super) const EDESTADDRREQ: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        96
+    } else {
+        89
+    }
+} else if cfg!(any(target_os = "illumos", target_os = "solaris")) {
+    96
+} else {
+    39
+};
+
+/// Nobody receives there.
+pub(super) const ECONNREFUSED: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        146
+    } else {
+        111
+    }
+} else if cfg!(any(target_os = "illumos", target_os = "solaris")) {
+    146
+} else {
+    61
 };
 
 /// A connection attempt goes on in the background (connect(2)). The values are those of each

@@ -88,14 +88,14 @@ pub(super) fn read(socket: &Socket, domain: Domain) -> io::Result<StreamOptions>
 
 /// Logs a warning for each buffer that the kernel made smaller than was asked for. It does not
 /// refuse such a size, so that this is the only sign (socket(7)).
-pub(super) fn warn_of_clamps(socket: &Socket, options: &StreamOptions) {
+pub(super) fn warn_of_clamps(socket: &Socket, receive: Option<usize>, send: Option<usize>) {
     let asked = [
         (
             "receive",
-            options.recv_buffer,
+            receive,
             Socket::recv_buffer_size as fn(&Socket) -> _,
         ),
-        ("send", options.send_buffer, Socket::send_buffer_size),
+        ("send", send, Socket::send_buffer_size),
     ];
     for (name, asked_len, size) in asked {
         let Some(asked_len) = asked_len else { continue };
@@ -112,7 +112,7 @@ pub(super) fn warn_of_clamps(socket: &Socket, options: &StreamOptions) {
 
 /// What a size that is read is greater by than the size that was set: Linux doubles it "to allow
 /// space for bookkeeping overhead" and answers with the double (socket(7)).
-const BUFFER_FACTOR: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+pub(super) const BUFFER_FACTOR: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
     2
 } else {
     1
@@ -160,10 +160,10 @@ fn read_keepalive(_: &Socket) -> io::Result<Option<Keepalive>> {
     target_os = "netbsd",
     target_os = "openbsd",
 ))]
-mod tos {
+pub(super) mod tos {
     use super::{Domain, Socket, io};
 
-    pub(super) fn set(socket: &Socket, domain: Domain, tos: u32) -> io::Result<()> {
+    pub(in crate::net) fn set(socket: &Socket, domain: Domain, tos: u32) -> io::Result<()> {
         if domain == Domain::IPV6 {
             socket.set_tclass_v6(tos)
         } else {
@@ -171,7 +171,7 @@ mod tos {
         }
     }
 
-    pub(super) fn read(socket: &Socket, domain: Domain) -> io::Result<Option<u32>> {
+    pub(in crate::net) fn read(socket: &Socket, domain: Domain) -> io::Result<Option<u32>> {
         if domain == Domain::IPV6 {
             socket.tclass_v6().map(Some)
         } else {
@@ -190,14 +190,42 @@ mod tos {
     target_os = "netbsd",
     target_os = "openbsd",
 )))]
-mod tos {
+pub(super) mod tos {
     use super::{Domain, Socket, io, unsupported};
 
-    pub(super) fn set(_: &Socket, _: Domain, _: u32) -> io::Result<()> {
+    pub(in crate::net) fn set(_: &Socket, _: Domain, _: u32) -> io::Result<()> {
         Err(unsupported("IP_TOS"))
     }
 
-    pub(super) fn read(_: &Socket, _: Domain) -> io::Result<Option<u32>> {
+    pub(in crate::net) fn read(_: &Socket, _: Domain) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
+}
+
+/// `SO_BINDTODEVICE`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) mod device {
+    use super::{Socket, io};
+
+    pub(in crate::net) fn set(socket: &Socket, name: &str) -> io::Result<()> {
+        socket.bind_device(Some(name.as_bytes()))
+    }
+
+    pub(in crate::net) fn read(socket: &Socket) -> io::Result<Option<String>> {
+        let name = socket.device()?;
+        Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) mod device {
+    use super::{Socket, io, unsupported};
+
+    pub(in crate::net) fn set(_: &Socket, _: &str) -> io::Result<()> {
+        Err(unsupported("SO_BINDTODEVICE"))
+    }
+
+    pub(in crate::net) fn read(_: &Socket) -> io::Result<Option<String>> {
         Ok(None)
     }
 }
@@ -205,7 +233,7 @@ mod tos {
 /// The options that only Linux has, or that have other names elsewhere.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
-    use super::{Socket, StreamOptions, io};
+    use super::{Socket, StreamOptions, device, io};
 
     pub(super) fn set(socket: &Socket, options: &StreamOptions) -> io::Result<()> {
         if options.user_timeout.is_some() {
@@ -217,8 +245,8 @@ mod linux {
         if let Some(on) = options.quick_ack {
             socket.set_tcp_quickack(on)?;
         }
-        if let Some(device) = &options.device {
-            socket.bind_device(Some(device.as_bytes()))?;
+        if let Some(name) = &options.device {
+            device::set(socket, name)?;
         }
         Ok(())
     }
@@ -227,18 +255,16 @@ mod linux {
         options.user_timeout = socket.tcp_user_timeout()?;
         options.not_sent_low_water = Some(socket.tcp_notsent_lowat()?);
         options.quick_ack = Some(socket.tcp_quickack()?);
-        options.device = socket
-            .device()?
-            .map(|name| String::from_utf8_lossy(&name).into_owned());
+        options.device = device::read(socket)?;
         Ok(())
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod linux {
-    use super::{Socket, StreamOptions, io, unsupported};
+    use super::{Socket, StreamOptions, device, io, unsupported};
 
-    pub(super) fn set(_: &Socket, options: &StreamOptions) -> io::Result<()> {
+    pub(super) fn set(socket: &Socket, options: &StreamOptions) -> io::Result<()> {
         if options.user_timeout.is_some() {
             return Err(unsupported("TCP_USER_TIMEOUT"));
         }
@@ -248,8 +274,8 @@ mod linux {
         if options.quick_ack.is_some() {
             return Err(unsupported("TCP_QUICKACK"));
         }
-        if options.device.is_some() {
-            return Err(unsupported("SO_BINDTODEVICE"));
+        if let Some(name) = &options.device {
+            device::set(socket, name)?;
         }
         Ok(())
     }
@@ -355,7 +381,7 @@ mod tests {
             ..StreamOptions::default()
         };
         set(&socket, Domain::IPV4, &options).unwrap();
-        warn_of_clamps(&socket, &options);
+        warn_of_clamps(&socket, options.recv_buffer, options.send_buffer);
         assert!(read(&socket, Domain::IPV4).unwrap().recv_buffer < Some(asked_len));
     }
 }

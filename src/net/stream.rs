@@ -59,7 +59,8 @@ impl OsStream {
         let domain = address.domain();
         let socket = socket::open(domain)?;
         sockopt::set(&socket, domain, &connect.options)?;
-        sockopt::warn_of_clamps(&socket, &connect.options);
+        let options = &connect.options;
+        sockopt::warn_of_clamps(&socket, options.recv_buffer, options.send_buffer);
         if let Some(from) = connect.from {
             if domain == Domain::UNIX {
                 return Err(io::Error::new(
@@ -145,7 +146,7 @@ impl OsStream {
     pub(super) fn set_options(&self, options: &StreamOptions) -> io::Result<()> {
         let domain = self.0.local_addr()?.domain();
         sockopt::replace(&self.0, domain, options)?;
-        sockopt::warn_of_clamps(&self.0, options);
+        sockopt::warn_of_clamps(&self.0, options.recv_buffer, options.send_buffer);
         Ok(())
     }
 

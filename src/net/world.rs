@@ -11,8 +11,10 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::address::Address;
+use super::bind::Bind;
 use super::listen::Listen;
 use super::options::StreamOptions;
+use super::post::Post;
 use super::{Readiness, Ready};
 use crate::token::Token;
 
@@ -23,6 +25,7 @@ pub(super) struct World {
     pub(super) ports: Slab<Port>,
     /// At most one for each token: later ones are merged into it.
     pub(super) events: Vec<Ready>,
+    pub(super) post: Post,
     /// How many free port numbers were given out.
     free_ports: u16,
 }
@@ -150,7 +153,7 @@ impl World {
         port.backlog.push_back(theirs);
         if std::mem::take(&mut port.wants_accept) {
             let token = port.token;
-            self.post(token, Readiness::READABLE);
+            self.tell(token, Readiness::READABLE);
         }
         Ok(ours)
     }
@@ -176,7 +179,7 @@ impl World {
         if matches!(state.link, Link::Reset | Link::Refused) {
             readiness = BROKEN;
         }
-        self.post(Some(token), readiness);
+        self.tell(Some(token), readiness);
     }
 
     /// Whether the connection has broken.
@@ -222,9 +225,36 @@ impl World {
         theirs.inbound.extend(&bytes[..count]);
         if std::mem::take(&mut theirs.wants_read) {
             let token = theirs.token;
-            self.post(token, Readiness::READABLE);
+            self.tell(token, Readiness::READABLE);
         }
         Ok(count)
+    }
+
+    /// Opens a datagram socket.
+    pub(super) fn bind(&mut self, token: Option<Token>, bind: &Bind) -> io::Result<usize> {
+        let address = match &bind.address {
+            Address::Ip(address) => Address::Ip(self.with_port(*address)),
+            address => address.clone(),
+        };
+        let socket = self.post.bind(token, address, bind);
+        self.collect_post();
+        socket
+    }
+
+    /// Closes a datagram socket and forgets it.
+    pub(super) fn close_datagram(&mut self, socket: usize) {
+        let token = self.post.sockets[socket].token;
+        self.post.close(socket);
+        self.forget(token);
+    }
+
+    /// Queues what datagram sockets have become ready for.
+    pub(super) fn collect_post(&mut self) {
+        let mut events = std::mem::take(&mut self.post.events);
+        for (token, readiness) in events.drain(..) {
+            self.tell(Some(token), readiness);
+        }
+        self.post.events = events;
     }
 
     /// Sends the FIN of an end.
@@ -237,7 +267,7 @@ impl World {
             let theirs = &mut self.ends[other];
             theirs.is_finished = true;
             let token = theirs.token;
-            self.post(token, Readiness::READABLE.or(Readiness::READ_CLOSED));
+            self.tell(token, Readiness::READABLE.or(Readiness::READ_CLOSED));
         }
         Ok(())
     }
@@ -266,7 +296,7 @@ impl World {
         theirs.wants_write = false;
         let token = theirs.token;
         let readiness = Readiness::READABLE.or(Readiness::WRITABLE);
-        self.post(token, readiness.or(Readiness::READ_CLOSED));
+        self.tell(token, readiness.or(Readiness::READ_CLOSED));
     }
 
     /// Sets how much both ends of a connection hold.
@@ -285,7 +315,7 @@ impl World {
         let Link::Up(other) = state.link else { return };
         if state.room() > 0 && std::mem::take(&mut self.ends[other].wants_write) {
             let token = self.ends[other].token;
-            self.post(token, Readiness::WRITABLE);
+            self.tell(token, Readiness::WRITABLE);
         }
     }
 
@@ -298,11 +328,11 @@ impl World {
         state.link = Link::Reset;
         state.inbound.clear();
         let token = state.token;
-        self.post(token, BROKEN);
+        self.tell(token, BROKEN);
     }
 
     /// Queues an event, if anybody hears it.
-    fn post(&mut self, token: Option<Token>, readiness: Readiness) {
+    fn tell(&mut self, token: Option<Token>, readiness: Readiness) {
         let Some(token) = token else { return };
         match self.events.iter_mut().find(|event| event.token == token) {
             Some(event) => event.readiness = event.readiness.or(readiness),

@@ -103,6 +103,7 @@
 //! is not from the seed. Time does not pass while a callback runs.
 
 mod agenda;
+mod datagrams;
 mod end;
 mod errno;
 mod explore;
@@ -122,6 +123,7 @@ mod trace;
 mod watch;
 mod world;
 
+pub use datagrams::NoDatagram;
 pub use explore::{Outcome, check, explore, run, seeds, shrink};
 pub use failure::{Failure, Problem};
 pub use faults::{Fault, Faults};

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use windlass::Token;
-use windlass::net::{Address, Connect, Listen, Network, Ready, StreamOptions, Wake};
+use windlass::net::{
+    Address, Bind, Connect, DatagramOptions, Datagrams, Listen, Membership, Network, Ready,
+    Received, Report, StreamOptions, Transmit, Wake,
+};
 
 /// Calls of each kind since a network was made; a difference of two is what happened between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,8 +22,9 @@ pub(crate) struct Calls {
     pub(crate) polls: u64,
     pub(crate) accepts: u64,
     pub(crate) registers: u64,
+    /// Of streams and of datagrams.
     pub(crate) reads: u64,
-    /// Flat and vectored.
+    /// Flat and vectored, and datagrams.
     pub(crate) writes: u64,
     pub(crate) closes: u64,
     /// Anything else that would be a system call.
@@ -200,5 +204,75 @@ impl<N: Network> Network for Counted<N> {
 
     fn short_read_drains(&self) -> bool {
         self.inner.short_read_drains()
+    }
+}
+
+impl<N: Network> Datagrams for Counted<N> {
+    type Datagram = N::Datagram;
+
+    fn bind(&mut self, token: Token, bind: &Bind) -> io::Result<Self::Datagram> {
+        self.count(|calls| calls.others += 1);
+        self.inner.bind(token, bind)
+    }
+
+    fn receive(&mut self, socket: &mut Self::Datagram, buf: &mut [u8]) -> io::Result<Received> {
+        self.count(|calls| calls.reads += 1);
+        let result = self.inner.receive(socket, buf);
+        self.note(result)
+    }
+
+    fn transmit(&mut self, socket: &mut Self::Datagram, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.count(|calls| calls.writes += 1);
+        let result = self.inner.transmit(socket, transmit);
+        self.note(result)
+    }
+
+    fn take_report(&mut self, socket: &mut Self::Datagram) -> Option<Report> {
+        self.count(|calls| calls.others += 1);
+        self.inner.take_report(socket)
+    }
+
+    fn max_train(&self, socket: &Self::Datagram) -> usize {
+        self.inner.max_train(socket)
+    }
+
+    fn dropped(&self, socket: &Self::Datagram) -> u64 {
+        self.inner.dropped(socket)
+    }
+
+    fn close_datagram(&mut self, socket: Self::Datagram) {
+        self.count(|calls| calls.closes += 1);
+        self.inner.close_datagram(socket);
+    }
+
+    fn datagram_addr(&self, socket: &Self::Datagram) -> io::Result<Address> {
+        self.inner.datagram_addr(socket)
+    }
+
+    fn datagram_peer(&self, socket: &Self::Datagram) -> io::Result<Address> {
+        self.inner.datagram_peer(socket)
+    }
+
+    fn set_datagram_options(
+        &mut self,
+        socket: &mut Self::Datagram,
+        options: &DatagramOptions,
+    ) -> io::Result<()> {
+        self.count(|calls| calls.others += 1);
+        self.inner.set_datagram_options(socket, options)
+    }
+
+    fn datagram_options(&self, socket: &Self::Datagram) -> io::Result<DatagramOptions> {
+        self.inner.datagram_options(socket)
+    }
+
+    fn join(&mut self, socket: &mut Self::Datagram, membership: &Membership) -> io::Result<()> {
+        self.count(|calls| calls.others += 1);
+        self.inner.join(socket, membership)
+    }
+
+    fn leave(&mut self, socket: &mut Self::Datagram, membership: &Membership) -> io::Result<()> {
+        self.count(|calls| calls.others += 1);
+        self.inner.leave(socket, membership)
     }
 }

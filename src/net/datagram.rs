@@ -1,0 +1,514 @@
+//! `OsDatagram`: a datagram socket of the operating system's, and how one is opened.
+//!
+//! Knows neither the poller nor tokens.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+
+use socket2::{Domain, SockAddr, SockRef, Socket};
+
+use super::address::Address;
+use super::bind::{Bind, DatagramOptions, Membership};
+use super::datagrams::{Received, Report, Transmit};
+use super::unix_path::BoundPath;
+use super::{datagram_opts, listener, socket};
+use crate::close::OsError;
+
+/// A datagram socket of the operating system's: UDP or Unix.
+#[derive(Debug)]
+pub struct OsDatagram {
+    handle: Handle,
+    domain: Domain,
+    /// Goes when the socket goes.
+    _path: Option<BoundPath>,
+    /// The one address of the machine that the socket is bound to: where everything that it
+    /// receives was sent to.
+    own: Option<IpAddr>,
+    /// Whom it is connected to.
+    peer: Option<Address>,
+    /// Whether the option to broadcast was given.
+    may_broadcast: bool,
+    /// Whether it is connected to a broadcast address: everything that is sent goes to everybody.
+    is_peer_broadcast: bool,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+impl OsDatagram {
+    /// Opens a socket, or takes over the inherited one.
+    ///
+    /// # Errors
+    /// The OS's; `Unsupported` for what this system lacks.
+    pub(super) fn open(bind: &Bind) -> io::Result<OsDatagram> {
+        let mut path = None;
+        let (socket, domain) = match &bind.inherited {
+            Some(descriptor) => inherit(descriptor)?,
+            None => {
+                let domain = domain_of(&bind.address);
+                let socket = socket::open_datagram(domain)?;
+                set_bind_options(&socket, domain, bind)?;
+                path = bind_to(&socket, &bind.address)?;
+                (socket, domain)
+            }
+        };
+        let had_broadcast = domain != Domain::UNIX && socket.broadcast()?;
+        if had_broadcast {
+            // It is turned on again for each datagram that is meant for everybody.
+            socket.set_broadcast(false)?;
+        }
+        datagram_opts::set(&socket, domain, &bind.options)?;
+        for membership in &bind.memberships {
+            datagram_opts::join(&socket, membership)?;
+        }
+        let mut datagram = OsDatagram {
+            own: own_address(&socket),
+            handle: Handle::new(socket, domain),
+            domain,
+            _path: path,
+            peer: None,
+            may_broadcast: bind.options.broadcast.unwrap_or(had_broadcast),
+            is_peer_broadcast: false,
+        };
+        if let Some(peer) = &bind.peer {
+            datagram.connect(peer)?;
+        }
+        Ok(datagram)
+    }
+
+    fn connect(&mut self, peer: &Address) -> io::Result<()> {
+        let address = self.destination(peer)?;
+        let socket = SockRef::from(&self.handle);
+        match socket.connect(&address) {
+            // The kernel asks for the permission to broadcast when a socket is connected, and not
+            // any more when it sends.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && self.may_broadcast => {
+                socket.set_broadcast(true)?;
+                socket.connect(&address)?;
+                self.is_peer_broadcast = true;
+            }
+            result => result?,
+        }
+        self.own = own_address(&socket);
+        self.peer = Some(peer.clone());
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn receive(&mut self, buf: &mut [u8]) -> io::Result<Received> {
+        let whole_len = if self.is_always_whole(buf.len()) {
+            None
+        } else {
+            self.peek_len()?
+        };
+        let (len, from) = match &self.handle {
+            Handle::Udp(socket) => {
+                let (len, from) = socket::retry(|| socket.recv_from(buf))?;
+                (len, Address::Ip(from))
+            }
+            Handle::Unix(socket) => {
+                let (len, from) = socket::retry(|| socket.recv_from(buf))?;
+                (len, socket::unix_address(&from))
+            }
+        };
+        Ok(Received {
+            datagram_len: whole_len.unwrap_or(len).max(len),
+            to: self.own,
+            ..Received::single(len, from)
+        })
+    }
+
+    /// Whether no datagram of the socket's kind can be longer than the buffer: the length of a UDP
+    /// datagram, with its header of 8 bytes, has 16 bits (RFC 768).
+    fn is_always_whole(&self, buf_len: usize) -> bool {
+        self.domain != Domain::UNIX && buf_len >= usize::from(u16::MAX)
+    }
+
+    /// The length of the next datagram, which a receive with too small a buffer would not tell.
+    /// `None` where the OS does not tell either.
+    fn peek_len(&self) -> io::Result<Option<usize>> {
+        let flags = socket::MSG_PEEK | socket::MSG_TRUNC;
+        let socket = SockRef::from(&self.handle);
+        let len = socket::retry(|| socket.recv_with_flags(&mut [], flags))?;
+        Ok(cfg!(any(target_os = "linux", target_os = "android")).then_some(len))
+    }
+
+    #[inline]
+    pub(super) fn transmit(&mut self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if transmit.is_broadcast || self.is_peer_broadcast {
+            return self.transmit_broadcast(transmit);
+        }
+        self.transmit_plain(transmit)
+    }
+
+    #[inline]
+    fn transmit_plain(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let bytes = transmit.bytes;
+        let sent = match (&self.handle, transmit.to) {
+            (Handle::Udp(socket), Some(Address::Ip(to))) => {
+                let to = self.mapped(*to);
+                socket::retry(|| socket.send_to(bytes, to))
+            }
+            (Handle::Udp(socket), None) => socket::retry(|| socket.send(bytes)),
+            (Handle::Unix(socket), None) => socket::retry(|| socket.send(bytes)),
+            (_, Some(to)) => {
+                let to = self.destination(to)?;
+                let socket = SockRef::from(&self.handle);
+                socket::retry(|| socket.send_to(bytes, &to))
+            }
+        };
+        sent.map(drop)
+    }
+
+    /// Gives the permission for this one datagram.
+    fn transmit_broadcast(&mut self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if !(self.may_broadcast && transmit.is_broadcast) {
+            return Err(io::Error::from_raw_os_error(socket::EACCES));
+        }
+        SockRef::from(&self.handle).set_broadcast(true)?;
+        let sent = self.transmit_plain(transmit);
+        SockRef::from(&self.handle).set_broadcast(false)?;
+        sent
+    }
+
+    /// The pending error of the socket. It is about something that was sent to the peer, since
+    /// a socket without one is told of nothing.
+    pub(super) fn take_report(&mut self) -> Option<Report> {
+        let error = SockRef::from(&self.handle).take_error().ok()??;
+        Some(Report {
+            to: self.peer.clone(),
+            error: OsError::from(&error),
+        })
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<Address> {
+        Ok(socket::address(&SockRef::from(&self.handle).local_addr()?))
+    }
+
+    pub(super) fn peer_addr(&self) -> io::Result<Address> {
+        Ok(socket::address(&SockRef::from(&self.handle).peer_addr()?))
+    }
+
+    pub(super) fn set_options(&mut self, options: &DatagramOptions) -> io::Result<()> {
+        datagram_opts::set(&SockRef::from(&self.handle), self.domain, options)?;
+        self.may_broadcast = options.broadcast.unwrap_or(self.may_broadcast);
+        Ok(())
+    }
+
+    pub(super) fn options(&self) -> io::Result<DatagramOptions> {
+        let mut options = datagram_opts::read(&SockRef::from(&self.handle), self.domain)?;
+        if self.domain != Domain::UNIX {
+            options.broadcast = Some(self.may_broadcast);
+        }
+        Ok(options)
+    }
+
+    pub(super) fn join(&mut self, membership: &Membership) -> io::Result<()> {
+        datagram_opts::join(&SockRef::from(&self.handle), membership)
+    }
+
+    pub(super) fn leave(&mut self, membership: &Membership) -> io::Result<()> {
+        datagram_opts::leave(&SockRef::from(&self.handle), membership)
+    }
+
+    /// An IPv4 destination as a socket of IPv6 has to be told.
+    #[inline]
+    fn mapped(&self, to: SocketAddr) -> SocketAddr {
+        match to {
+            SocketAddr::V4(v4) if self.domain == Domain::IPV6 => {
+                (datagram_opts::mapped(*v4.ip()), v4.port()).into()
+            }
+            to => to,
+        }
+    }
+
+    fn destination(&self, to: &Address) -> io::Result<SockAddr> {
+        match to {
+            Address::Ip(to) => Ok(SockAddr::from(self.mapped(*to))),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => socket::sock_addr(to),
+        }
+    }
+}
+
+impl AsFd for OsDatagram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl Handle {
+    fn new(socket: Socket, domain: Domain) -> Handle {
+        if domain == Domain::UNIX {
+            Handle::Unix(UnixDatagram::from(OwnedFd::from(socket)))
+        } else {
+            Handle::Udp(UdpSocket::from(socket))
+        }
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Handle::Udp(socket) => socket.as_fd(),
+            Handle::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+fn domain_of(address: &Address) -> Domain {
+    match address {
+        Address::Ip(SocketAddr::V4(_)) => Domain::IPV4,
+        Address::Ip(SocketAddr::V6(_)) => Domain::IPV6,
+        Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Domain::UNIX,
+    }
+}
+
+fn bind_to(socket: &Socket, address: &Address) -> io::Result<Option<BoundPath>> {
+    match address {
+        Address::Unix(path) => BoundPath::bind_datagram(socket, path).map(Some),
+        // Sends only: nobody could answer.
+        Address::Unnamed => Ok(None),
+        Address::Ip(_) | Address::Abstract(_) => {
+            socket.bind(&socket::sock_addr(address)?)?;
+            Ok(None)
+        }
+    }
+}
+
+fn inherit(descriptor: &OwnedFd) -> io::Result<(Socket, Domain)> {
+    // A duplicate, as of an inherited listener.
+    let socket = Socket::from(descriptor.try_clone()?);
+    if socket.r#type()? != socket2::Type::DGRAM {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "the inherited descriptor is not a datagram socket",
+        ));
+    }
+    socket.set_nonblocking(true)?;
+    let domain = socket.local_addr()?.domain();
+    Ok((socket, domain))
+}
+
+fn set_bind_options(socket: &Socket, domain: Domain, bind: &Bind) -> io::Result<()> {
+    if domain == Domain::UNIX {
+        return Ok(());
+    }
+    if bind.reuse_address {
+        socket.set_reuse_address(true)?;
+    }
+    if bind.reuse_port {
+        listener::set_reuse_port(socket)?;
+    }
+    if let (Some(only), Domain::IPV6) = (bind.only_v6, domain) {
+        socket.set_only_v6(only)?;
+    }
+    Ok(())
+}
+
+/// The address that a socket is bound to, if it is one and not all, nor a group's.
+fn own_address(socket: &Socket) -> Option<IpAddr> {
+    let own = socket.local_addr().ok()?.as_socket()?.ip();
+    (!own.is_unspecified()).then_some(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// What every socket here is given time for: loopback delivers at once.
+    fn wait(socket: &OsDatagram) {
+        let mut fds = [rustix::event::PollFd::new(
+            socket,
+            rustix::event::PollFlags::IN,
+        )];
+        let timeout = rustix::event::Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        assert_eq!(
+            rustix::event::poll(&mut fds, Some(&timeout)).unwrap(),
+            1,
+            "nothing came"
+        );
+    }
+
+    fn on(address: &str) -> OsDatagram {
+        OsDatagram::open(&Bind::on(address).unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn check_receive(socket: &mut OsDatagram, buf_len: usize) -> (Vec<u8>, Received) {
+        wait(socket);
+        let mut buf = vec![0; buf_len];
+        let received = socket.receive(&mut buf).unwrap();
+        buf.truncate(received.len);
+        (buf, received)
+    }
+
+    #[test]
+    fn boundaries_are_kept_from_nothing_to_the_largest_datagram() {
+        let mut socket = on("127.0.0.1:0");
+        let to = socket.local_addr().unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for len in [0, 1, 1472, 65_507] {
+            let sent: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            assert_eq!(sender.send_to(&sent, to.as_ip().unwrap()).unwrap(), len);
+            let (bytes, received) = check_receive(&mut socket, 65_536);
+            assert!(bytes == sent);
+            assert_eq!(received.datagram_len, len);
+            assert_eq!(received.from, Address::Ip(sender.local_addr().unwrap()));
+            assert_eq!(received.to, Some(Ipv4Addr::LOCALHOST.into()));
+        }
+        let transmit = Transmit::new(Some(&to), &[0; 65_508]);
+        let error = socket.transmit(&transmit).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(socket::EMSGSIZE));
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn what_does_not_fit_into_the_buffer_is_told_by_its_true_length() {
+        let mut socket = on("127.0.0.1:0");
+        let to = socket.local_addr().unwrap().as_ip().unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(b"heave away", to).unwrap();
+        sender.send_to(b"five5", to).unwrap();
+        let (bytes, received) = check_receive(&mut socket, 5);
+        assert_eq!((&bytes[..], received.datagram_len), (&b"heave"[..], 10));
+        let (bytes, received) = check_receive(&mut socket, 5);
+        assert_eq!((&bytes[..], received.datagram_len), (&b"five5"[..], 5));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn unix_sockets_know_each_other_by_name_and_tell_true_lengths() {
+        let name = format!("unix:@windlass-datagram-{}", std::process::id());
+        let mut ours = on(&name);
+        let path = std::env::temp_dir().join(format!("windlass-dgram-{}", std::process::id()));
+        let theirs = OsDatagram::open(&Bind::new(&*path).peer(ours.local_addr().unwrap()));
+        let mut theirs = theirs.unwrap();
+        theirs
+            .transmit(&Transmit::new(None, &[7; 100_000]))
+            .unwrap();
+        let (bytes, received) = check_receive(&mut ours, 65_536);
+        assert_eq!((bytes.len(), received.datagram_len), (65_536, 100_000));
+        assert_eq!(received.from, Address::Unix(path.clone()));
+        ours.transmit(&Transmit::new(Some(&received.from), b"aye"))
+            .unwrap();
+        assert_eq!(check_receive(&mut theirs, 16).0, b"aye");
+        // The path is taken over only from the dead.
+        let error = OsDatagram::open(&Bind::new(&*path)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        drop(theirs);
+        assert!(!path.exists());
+        drop(UnixDatagram::bind(&path).unwrap());
+        OsDatagram::open(&Bind::new(&*path)).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_kernel_says_what_is_a_broadcast_address_and_lets_it_pass_only_when_meant() {
+        let mut socket = on("0.0.0.0:0");
+        let port = socket.local_addr().unwrap().port().unwrap();
+        let everybody = Address::Ip((Ipv4Addr::new(127, 255, 255, 255), port).into());
+        let mut transmit = Transmit::new(Some(&everybody), b"all hands");
+        for is_broadcast in [false, true] {
+            transmit.is_broadcast = is_broadcast;
+            let error = socket.transmit(&transmit).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(socket::EACCES));
+        }
+        let allowed = DatagramOptions {
+            broadcast: Some(true),
+            ..DatagramOptions::default()
+        };
+        socket.set_options(&allowed).unwrap();
+        socket.transmit(&transmit).unwrap();
+        assert_eq!(check_receive(&mut socket, 16).0, b"all hands");
+        transmit.is_broadcast = false;
+        let error = socket.transmit(&transmit).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(socket::EACCES));
+    }
+
+    #[test]
+    fn a_socket_that_is_connected_to_everybody_sends_only_what_is_meant_for_everybody() {
+        let to = Bind::to("127.255.255.255:9").unwrap();
+        assert!(OsDatagram::open(&to).is_err());
+        let mut socket = OsDatagram::open(&to_everybody()).unwrap();
+        let mut transmit = Transmit::new(None, b"x");
+        assert!(socket.transmit(&transmit).is_err());
+        transmit.is_broadcast = true;
+        for _ in 0..2 {
+            socket.transmit(&transmit).unwrap();
+        }
+    }
+
+    fn to_everybody() -> Bind {
+        Bind::to("127.255.255.255:9").unwrap().broadcast(true)
+    }
+
+    #[test]
+    fn a_connected_socket_is_told_that_nobody_receives() {
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = Address::Ip(nobody.local_addr().unwrap());
+        drop(nobody);
+        let mut socket = OsDatagram::open(&Bind::to(&address.to_string()).unwrap()).unwrap();
+        socket.transmit(&Transmit::new(None, b"?")).unwrap();
+        wait(&socket);
+        let report = socket.take_report().unwrap();
+        assert_eq!(report.to, Some(address));
+        assert_eq!(report.error.kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(socket.take_report(), None);
+    }
+
+    #[test]
+    fn options_are_read_back_as_they_were_set() {
+        let options = DatagramOptions {
+            recv_buffer: Some(32 * 1024),
+            send_buffer: Some(48 * 1024),
+            broadcast: Some(true),
+            ttl: Some(44),
+            multicast_ttl: Some(3),
+            multicast_loop: Some(false),
+            tos: Some(0x20),
+            ..DatagramOptions::default()
+        };
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let bind = Bind::on(address).unwrap().options(options.clone());
+            let Ok(socket) = OsDatagram::open(&bind) else {
+                continue; // A machine without IPv6.
+            };
+            let expected = DatagramOptions {
+                multicast_interface: Some(super::super::Interface::Any),
+                ..options.clone()
+            };
+            assert_eq!(socket.options().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_socket_of_both_families_sends_to_either() {
+        let Ok(mut socket) = OsDatagram::open(&Bind::on("[::]:0").unwrap().only_v6(false)) else {
+            return; // A machine without IPv6.
+        };
+        let mut theirs = on("127.0.0.1:0");
+        let to = theirs.local_addr().unwrap();
+        socket.transmit(&Transmit::new(Some(&to), b"four")).unwrap();
+        assert_eq!(check_receive(&mut theirs, 16).0, b"four");
+    }
+
+    #[test]
+    fn what_is_no_group_is_refused_with_a_reason() {
+        let mut socket = on("127.0.0.1:0");
+        let error = socket
+            .join(&Membership::of(Ipv4Addr::LOCALHOST.into()))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("127.0.0.1"), "{error}");
+    }
+}
