@@ -1,9 +1,10 @@
-//! A web server: pages, an API, streams, uploads.
+//! A web server: pages, files, an API, streams, uploads.
 //!
 //! Step four of the story: a protocol with an API of its own on top. Try it:
 //!
 //! ```text
-//! cargo run --release --example http
+//! cargo run --release --example http -- --root .
+//! curl -r 0-99 http://127.0.0.1:8080/files/README.md
 //! curl http://127.0.0.1:8080/notes -d '{"text":"ahoy"}'
 //! curl http://127.0.0.1:8080/notes/1
 //! curl -N http://127.0.0.1:8080/events
@@ -14,6 +15,8 @@ mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,7 +25,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use windlass::http::{
-    Fields, Flow, Limits, Method, Pulled, Receiver, Request, Response, Router, Server,
+    Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response, Router, Server,
 };
 use windlass::net::Address;
 use windlass::{Error, Intents, Reactor};
@@ -33,6 +36,9 @@ struct Args {
     /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME; port 0 is any free one.
     #[arg(default_value = "127.0.0.1:8080")]
     address: Address,
+    /// A directory to serve below /files/.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Seconds that a head may take, and that a body may stall.
     #[arg(long, value_name = "SECS", default_value_t = 10, value_parser = seconds())]
     header_timeout: u64,
@@ -55,7 +61,10 @@ fn serve(args: &Args) -> Result<(), Error> {
         idle_timeout: Duration::from_secs(args.idle_timeout),
         ..Limits::default()
     };
-    let router = if args.echo_any { echo_any() } else { site() };
+    let mut router = if args.echo_any { echo_any() } else { site() };
+    if let Some(root) = &args.root {
+        router = router.files("/files", open(root)?);
+    }
     let server = Server::with_limits(router, limits);
 
     let mut reactor = Reactor::new()?;
@@ -63,6 +72,13 @@ fn serve(args: &Args) -> Result<(), Error> {
     common::drain_on_signals(&mut reactor)?;
     common::announce(&reactor, "http", listener)?;
     reactor.run()
+}
+
+/// An error says of what.
+fn open(root: &Path) -> io::Result<Files> {
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", root.display()));
+    Files::new(root).map_err(named)
 }
 
 fn site() -> Router {

@@ -73,6 +73,10 @@ impl Session {
                 return cx.switch(driver);
             }
             Body::Source(source, len) => (Content::Source(source), len),
+            Body::File(file) => {
+                let len = file.len();
+                (Content::File(file), Some(len))
+            }
             body @ (Body::Empty | Body::Static(_) | Body::Owned(_) | Body::Shared(_)) => {
                 let bytes = body.into_bytes();
                 let len = bytes.len() as u64;

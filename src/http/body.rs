@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::file::FileBody;
 use super::reply::Awaited;
 use super::response::Response;
 use crate::protocol::Driver;
@@ -74,6 +75,8 @@ pub(crate) enum Body {
     Shared(Bytes),
     /// Produced as it is sent; with its length, if that is known.
     Source(Box<dyn Source>, Option<u64>),
+    /// Read as it is sent.
+    File(FileBody),
     /// Comes by mail.
     Awaited(Awaited),
     /// Is made later.
@@ -91,7 +94,11 @@ impl Body {
             Body::Static(bytes) => Some(bytes),
             Body::Owned(bytes) => Some(bytes),
             Body::Shared(bytes) => Some(bytes),
-            Body::Source(..) | Body::Awaited(_) | Body::Later(..) | Body::Switch(_) => None,
+            Body::Source(..)
+            | Body::File(_)
+            | Body::Awaited(_)
+            | Body::Later(..)
+            | Body::Switch(_) => None,
         }
     }
 
@@ -103,6 +110,7 @@ impl Body {
             Body::Shared(bytes) => bytes,
             Body::Empty
             | Body::Source(..)
+            | Body::File(_)
             | Body::Awaited(_)
             | Body::Later(..)
             | Body::Switch(_) => Bytes::new(),
@@ -114,6 +122,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Body::Source(_, len) => write!(f, "Source({len:?})"),
+            Body::File(file) => file.fmt(f),
             Body::Awaited(_) => f.write_str("Awaited"),
             Body::Later(after, _) => write!(f, "Later({after:?})"),
             Body::Switch(_) => f.write_str("Switch"),

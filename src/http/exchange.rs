@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::body::{Pulled, Source};
+use super::file::FileBody;
 use super::reply::Awaited;
 use super::response::Response;
 use super::service::Receiver;
@@ -86,6 +87,7 @@ pub(crate) struct Sending {
 pub(crate) enum Content {
     Bytes(Bytes),
     Source(Box<dyn Source>),
+    File(FileBody),
 }
 
 /// How far a body was sent.
@@ -121,6 +123,14 @@ impl Sending {
                 Content::Source(source) => {
                     scratch.clear();
                     source.pull(scratch)
+                }
+                Content::File(file) => {
+                    scratch.clear();
+                    if let Err(error) = file.pull(scratch) {
+                        log::warn!("{}: a file cannot be sent to its end: {error}", cx.token());
+                        return Sent::Failed;
+                    }
+                    Pulled::More
                 }
             };
             if let Some(sent) = self.on_pulled(pulled, scratch, cx) {

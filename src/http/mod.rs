@@ -24,6 +24,7 @@
 //! - [`Response`]: complete, streamed ([`Source`]), later ([`Reply`], [`Response::after`]), or the
 //!   handing over of the connection ([`Response::upgrade`]).
 //! - [`Receiver`]: a request's body, piece by piece.
+//! - [`Files`]: the files of a directory.
 //! - [`Limits`]: every bound, and what happens at it.
 
 mod answering;
@@ -34,6 +35,8 @@ mod endpoint;
 mod error;
 mod exchange;
 mod fields;
+mod file;
+mod files;
 mod head;
 mod limits;
 mod method;
@@ -58,6 +61,7 @@ pub use decoder::{Part, Requests};
 pub use endpoint::Next;
 pub use error::{RequestError, RouteError};
 pub use fields::{Fields, FieldsIter};
+pub use files::Files;
 pub use head::Head;
 pub use limits::Limits;
 pub use method::{Method, Version};

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
@@ -68,8 +69,13 @@ impl<'a> Request<'a> {
     /// The part of the path that stands for `{name}` in the route, decoded; empty if the route has
     /// no such parameter. What is no UTF-8 is replaced (U+FFFD).
     pub fn param(&self, name: &str) -> Cow<'a, str> {
+        percent_decode_str(self.raw_param(name)).decode_utf8_lossy()
+    }
+
+    /// As [`Request::param`], but as it was sent: still percent-encoded.
+    pub fn raw_param(&self, name: &str) -> &'a str {
         let raw = self.params.as_ref().and_then(|params| params.get(name));
-        percent_decode_str(raw.unwrap_or_default()).decode_utf8_lossy()
+        raw.unwrap_or_default()
     }
 
     /// The pairs of the query string, decoded.
@@ -102,6 +108,11 @@ impl<'a> Request<'a> {
     /// The connection that the request came over.
     pub fn token(&self) -> Token {
         self.intents.token()
+    }
+
+    /// The wall clock, as time since 1970.
+    pub fn unix_time(&self) -> Duration {
+        self.intents.unix_time()
     }
 
     /// For everything but the answer: timers, mail, other connections.

@@ -3,13 +3,16 @@
 //! Checks what the handler puts into it. Knows nothing of how it is written, nor of the connection.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::body::{Body, Source};
 use super::fields::{is_token, is_value};
+use super::file::FileBody;
 use super::status::Status;
 use crate::protocol::IntoDriver;
 
@@ -112,6 +115,15 @@ impl Response {
     pub fn stream_of(len: u64, source: impl Source + 'static) -> Response {
         Response {
             body: Body::Source(Box::new(source), Some(len)),
+            ..Response::default()
+        }
+    }
+
+    /// The bytes of a regular file from `range.start` up to `range.end`, read while the peer takes
+    /// them. If the file turns out to be shorter, the connection is cut off.
+    pub fn file(file: File, range: Range<u64>) -> Response {
+        Response {
+            body: Body::File(FileBody::new(file, range)),
             ..Response::default()
         }
     }

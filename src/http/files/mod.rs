@@ -1,0 +1,292 @@
+//! `Files`: the files of a directory, as resources.
+//!
+//! A handler like any other. Knows neither connections nor how bodies are sent.
+
+mod coding;
+mod conditions;
+mod media;
+mod parts;
+mod path;
+mod ranges;
+mod root;
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+
+use self::coding::Coding;
+use self::conditions::{Validators, Verdict};
+use self::parts::{Parts, content_range};
+use self::ranges::Ranges;
+use self::root::{Opened, Root};
+use super::method::Method;
+use super::request::Request;
+use super::response::Response;
+use super::router::Router;
+use super::status::Status;
+
+/// Serves the files of a directory, and nothing else: with [`Router::files`], or in a handler of
+/// yours with [`Files::serve`].
+///
+/// ```no_run
+/// use windlass::http::{Files, Router};
+///
+/// let router = Router::new().files("/static", Files::new("public")?);
+/// # drop(router);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// | request | answer |
+/// |---|---|
+/// | a file | 200 with `Content-Type` by its name, `ETag`, `Last-Modified` |
+/// | a directory, without a slash at the end | 301 to the same with a slash |
+/// | a directory | its `index.html`, or 404 |
+/// | with conditions | 412, 304, or the file, in the order of RFC 9110, section 13.2.2 |
+/// | `Range`, if `If-Range` holds | 206 with one range, or up to 16 as `multipart/byteranges` |
+/// | ranges of which none exists | 416 with the length |
+/// | malformed ranges, more than 16, or together more than the file | the whole file |
+/// | `Accept-Encoding`, and `NAME.br` or `NAME.gz` is not older | that, with `Content-Encoding` |
+/// | neither GET nor HEAD | 405 with `Allow` |
+/// | it may not be read | 403 |
+/// | anything else | 404 |
+///
+/// **Nothing outside of the directory is served.** `..`, encoded slashes, backslashes and NUL name
+/// nothing, and Linux itself confines the lookup (`openat2` with `RESOLVE_BENEATH`, since 5.6):
+/// symbolic links are followed as long as they stay within. Where the system cannot do that, the
+/// path is walked name by name, and no link is followed. FIFOs, devices and sockets are as good as
+/// not there, and so are files whose name begins with a dot, except for `.well-known`.
+///
+/// `ETag` is made of the time of the file's last change and its length. It is strong, unless the
+/// file was changed just now: then it could change again without a trace.
+///
+/// **The price:** disks are read in the reactor's thread, up to 64 KiB at a time, when the peer can
+/// take more. That costs nothing where files are in the page cache; a slow disk or a network file
+/// system holds up all connections. A transfer holds one descriptor, and no more memory than the
+/// connection's high water and one piece. A file that becomes shorter while it is sent ends its
+/// connection with a reset, so that the peer does not take what it has for the whole.
+#[derive(Debug)]
+pub struct Files {
+    root: Root,
+    serves_hidden: bool,
+    serves_encoded: bool,
+}
+
+impl Files {
+    /// Those below the directory `root`, which is opened here. If its name is given to another
+    /// directory later, this goes on serving the first.
+    ///
+    /// # Errors
+    /// It is no directory, or may not be read.
+    pub fn new(root: impl AsRef<Path>) -> io::Result<Files> {
+        Ok(Files {
+            root: Root::open(root.as_ref())?,
+            serves_hidden: false,
+            serves_encoded: true,
+        })
+    }
+
+    /// Whether files and directories whose name begins with a dot are served. Default: not.
+    #[must_use]
+    pub fn hidden(mut self, serves_hidden: bool) -> Files {
+        self.serves_hidden = serves_hidden;
+        self
+    }
+
+    /// Whether it is looked for files that are compressed already. Default: yes.
+    #[must_use]
+    pub fn precompressed(mut self, serves_encoded: bool) -> Files {
+        self.serves_encoded = serves_encoded;
+        self
+    }
+
+    /// Answers `request` with what `path` names: relative to the root, without a slash at its
+    /// beginning, and still percent-encoded, like [`Request::raw_param`].
+    pub fn serve(&self, path: &str, request: &Request<'_>) -> Response {
+        if !matches!(request.method(), Method::Get | Method::Head) {
+            return Response::error(Status::METHOD_NOT_ALLOWED).header("Allow", "GET, HEAD");
+        }
+        self.find(path, request)
+            .unwrap_or_else(|error| refusal(&error))
+    }
+
+    fn find(&self, path: &str, request: &Request<'_>) -> io::Result<Response> {
+        let Some(named) = path::resolve(path, self.serves_hidden) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut path = named.path;
+        if named.is_directory {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(INDEX.as_bytes());
+        }
+        let opened = self.root.open_beneath(&path)?;
+        if !opened.metadata.is_dir() {
+            return Ok(self.answer(&path, opened, request));
+        }
+        if named.is_directory {
+            // A directory of the index's name.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(with_slash(request))
+    }
+
+    /// Answers with a file, or what lies there in its place.
+    fn answer(&self, path: &[u8], plain: Opened, request: &Request<'_>) -> Response {
+        let fields = request.head().fields();
+        let encoded = coding::accepted(&fields)
+            .filter(|_| self.serves_encoded)
+            .find_map(|coding| Some((self.open_encoded(path, coding, &plain)?, Some(coding))));
+        let (opened, coding) = encoded.unwrap_or((plain, None));
+        let mark = coding.map_or("", Coding::suffix);
+        let validators = Validators::new(&opened.metadata, mark, request.unix_time());
+        let response = match validators.verdict(&fields) {
+            Verdict::Failed => return Response::error(Status::PRECONDITION_FAILED),
+            Verdict::NotModified => Response::empty(Status::NOT_MODIFIED),
+            Verdict::Proceed => {
+                let range = validators.range(request.method(), &fields);
+                let response = content(opened, range, media::media_type(path), request);
+                if response.code() == 416 {
+                    return response;
+                }
+                match coding {
+                    Some(coding) => response.header("Content-Encoding", coding.name()),
+                    None => response,
+                }
+            }
+        };
+        let mut response = response.header("ETag", &validators.entity_tag());
+        if let Some(date) = validators.last_modified() {
+            response = response.header("Last-Modified", &date);
+        }
+        if self.serves_encoded {
+            response = response.header("Vary", "Accept-Encoding");
+        }
+        response
+    }
+
+    /// The file in a coding, unless it is older than what it was made of.
+    fn open_encoded(&self, path: &[u8], coding: Coding, plain: &Opened) -> Option<Opened> {
+        let path = [path, coding.suffix().as_bytes()].concat();
+        let encoded = self.root.open_beneath(&path).ok()?;
+        let is_fresh = match (encoded.metadata.modified(), plain.metadata.modified()) {
+            (Ok(encoded), Ok(plain)) => encoded >= plain,
+            _ => false,
+        };
+        (encoded.metadata.is_file() && is_fresh).then_some(encoded)
+    }
+}
+
+/// The file, or the ranges of it that are asked for.
+fn content(
+    opened: Opened,
+    range: Option<&[u8]>,
+    media_type: &'static str,
+    request: &Request<'_>,
+) -> Response {
+    let (file, len) = (opened.file, opened.metadata.len());
+    let ranges = range.map_or(Ranges::Whole, |range| ranges::parse(range, len));
+    let response = match ranges {
+        Ranges::Whole => Response::file(file, 0..len).content_type(media_type),
+        Ranges::Some(ranges) => match &ranges[..] {
+            [range] => Response::file(file, range.clone())
+                .status(Status::PARTIAL_CONTENT)
+                .content_type(media_type)
+                .header("Content-Range", &content_range(range, len)),
+            _ => {
+                let boundary = boundary(request, &ranges);
+                let (parts, body_len) = Parts::new(file, ranges, &boundary, media_type, len);
+                let media_type = format!("multipart/byteranges; boundary={boundary}");
+                Response::stream_of(body_len, parts)
+                    .status(Status::PARTIAL_CONTENT)
+                    .header("Content-Type", &media_type)
+            }
+        },
+        Ranges::Unsatisfiable => Response::error(Status::RANGE_NOT_SATISFIABLE)
+            .header("Content-Range", &format!("bytes */{len}")),
+    };
+    response.header("Accept-Ranges", "bytes")
+}
+
+/// A line that hardly is in a file: of the time in nanoseconds, the connection and the ranges.
+fn boundary(request: &Request<'_>, ranges: &[Range<u64>]) -> String {
+    let time = request.unix_time().as_nanos();
+    let mix = ranges.iter().fold(0xcbf2_9ce4_8422_2325_u64, |mix, range| {
+        let mixed = (mix ^ range.start).wrapping_mul(0x0000_0100_0000_01b3);
+        (mixed ^ range.end).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{mix:016x}{time:032x}")
+}
+
+/// Sends the peer to the directory itself, so that relative links on its page lead below it.
+fn with_slash(request: &Request<'_>) -> Response {
+    let (path, query) = (request.path(), request.head().query());
+    let mark = if query.is_empty() { "" } else { "?" };
+    if path.starts_with("//") {
+        // It would be read as a host.
+        return Response::error(Status::NOT_FOUND);
+    }
+    Response::empty(Status::MOVED_PERMANENTLY).header("Location", &format!("{path}/{mark}{query}"))
+}
+
+/// What the peer is told of an error of the file system.
+fn refusal(error: &io::Error) -> Response {
+    let status = match Errno::from_io_error(error) {
+        Some(Errno::ACCESS | Errno::PERM) => Status::FORBIDDEN,
+        // A link that leads out is as good as not there, and so is a socket (NXIO).
+        Some(
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::MLINK
+            | Errno::XDEV
+            | Errno::NAMETOOLONG
+            | Errno::INVAL
+            | Errno::NXIO
+            | Errno::NODEV
+            | Errno::OPNOTSUPP,
+        ) => Status::NOT_FOUND,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => {
+            log::warn!("a file cannot be opened just now: {error}");
+            Status::SERVICE_UNAVAILABLE
+        }
+        None if error.kind() == io::ErrorKind::NotFound => Status::NOT_FOUND,
+        _ => {
+            log::error!("a file cannot be opened: {error}");
+            Status::INTERNAL_SERVER_ERROR
+        }
+    };
+    Response::error(status)
+}
+
+impl Router {
+    /// Serves files below a prefix such as `/static`, or below `/`: everything there for which
+    /// there is no other route.
+    ///
+    /// # Panics
+    /// As [`Router::method`].
+    #[must_use]
+    pub fn files(self, prefix: &str, files: Files) -> Router {
+        let files = Rc::new(files);
+        let prefix = prefix.trim_end_matches('/');
+        let router = if prefix.is_empty() {
+            self
+        } else {
+            self.get(prefix, |request| with_slash(request))
+        };
+        let root = Rc::clone(&files);
+        router
+            .get(&format!("{prefix}/"), move |request| {
+                root.serve("", request)
+            })
+            .get(&format!("{prefix}/{{*path}}"), move |request| {
+                files.serve(request.raw_param("path"), request)
+            })
+    }
+}
+
+/// What stands for a directory.
+const INDEX: &str = "index.html";
