@@ -6,6 +6,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use super::datagrams::DatagramId;
+
 /// Something that is going to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Happening {
@@ -27,6 +29,12 @@ pub(super) enum Happening {
     Tell { end: EndId },
     /// The event of a listener, promised or withheld.
     TellListener { port: usize, serial: u32 },
+    /// Something that is sent between datagram sockets lands.
+    Land { flight: usize },
+    /// As `Promise`, to a datagram socket.
+    DatagramPromise { socket: DatagramId, readable: bool },
+    /// The event of a datagram socket that was withheld is told.
+    TellDatagram { socket: DatagramId },
     /// A paused host goes on.
     Resume { host: usize },
 }

@@ -1,77 +1,411 @@
-//! Datagrams where there are none: opening such a socket answers `Unsupported`.
+//! Simulated datagram sockets: what sending and receiving do, and what becomes of a datagram on
+//! its way.
 //!
-//! Knows the networks of this room by their names alone.
+//! Knows hosts and the agenda. How readiness is told is `readiness.rs`; what a reactor calls is
+//! `datagram_net.rs`.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
 
-use super::network::SimNet;
-use super::record::Record;
-use super::replay::Replay;
+use bytes::Bytes;
+
+use super::agenda::Happening;
+use super::end::{Ear, Service};
+use super::errno;
+use super::fabric::{Fabric, Listener};
+use super::flight::{Letter, is_broadcast};
+use super::trace::{What, digest};
+use crate::limits::Limits;
 use crate::net::{
-    Address, Bind, DatagramOptions, Datagrams, Membership, Network, Received, Report, Transmit,
+    Address, Batching, Bind, DatagramOptions, Ecn, Membership, Readiness, Received, Report,
+    Transmit,
 };
 use crate::token::Token;
 
-/// A datagram socket on a network that has none: there is no such value.
+/// A datagram socket of a host.
 #[derive(Debug)]
-pub enum NoDatagram {}
-
-macro_rules! no_datagrams {
-    ([$($generics:tt)*] $network:ty) => {
-        impl<$($generics)*> Datagrams for $network {
-            type Datagram = NoDatagram;
-
-            fn bind(&mut self, _: Token, _: &Bind) -> io::Result<NoDatagram> {
-                Err(ErrorKind::Unsupported.into())
-            }
-
-            fn receive(&mut self, socket: &mut NoDatagram, _: &mut [u8]) -> io::Result<Received> {
-                match *socket {}
-            }
-
-            fn transmit(&mut self, socket: &mut NoDatagram, _: &Transmit<'_>) -> io::Result<()> {
-                match *socket {}
-            }
-
-            fn take_report(&mut self, socket: &mut NoDatagram) -> Option<Report> {
-                match *socket {}
-            }
-
-            fn close_datagram(&mut self, socket: NoDatagram) {
-                match socket {}
-            }
-
-            fn datagram_addr(&self, socket: &NoDatagram) -> io::Result<Address> {
-                match *socket {}
-            }
-
-            fn datagram_peer(&self, socket: &NoDatagram) -> io::Result<Address> {
-                match *socket {}
-            }
-
-            fn set_datagram_options(
-                &mut self,
-                socket: &mut NoDatagram,
-                _: &DatagramOptions,
-            ) -> io::Result<()> {
-                match *socket {}
-            }
-
-            fn datagram_options(&self, socket: &NoDatagram) -> io::Result<DatagramOptions> {
-                match *socket {}
-            }
-
-            fn join(&mut self, socket: &mut NoDatagram, _: &Membership) -> io::Result<()> {
-                match *socket {}
-            }
-
-            fn leave(&mut self, socket: &mut NoDatagram, _: &Membership) -> io::Result<()> {
-                match *socket {}
-            }
-        }
-    };
+pub(super) struct DatagramSocket {
+    pub(super) serial: u32,
+    pub(super) host: usize,
+    pub(super) token: Token,
+    pub(super) service: Rc<Service>,
+    pub(super) address: Address,
+    pub(super) peer: Option<Address>,
+    pub(super) options: DatagramOptions,
+    pub(super) ear: Ear,
+    /// Datagrams that found no room.
+    pub(super) dropped: u64,
+    /// Datagrams that may be sent at once.
+    pub(super) max_train: usize,
+    groups: Vec<Membership>,
+    /// Others may have the same address.
+    is_shared: bool,
+    inbound: VecDeque<Letter>,
+    /// Bytes of `inbound`, overhead included. Invariant: at most `capacity`.
+    inbound_len: usize,
+    capacity: usize,
+    pub(super) reports: VecDeque<Report>,
+    /// An operation has answered with the first of them.
+    is_told: bool,
 }
 
-no_datagrams!([] SimNet);
-no_datagrams!([N: Network] Record<N>);
-no_datagrams!([] Replay);
+/// Names a socket for the whole of its life, and nothing else afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DatagramId {
+    pub(super) key: u32,
+    pub(super) serial: u32,
+}
+
+impl DatagramSocket {
+    /// Whether receiving could tell something that was not told yet.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.inbound.is_empty() || (!self.reports.is_empty() && !self.is_told)
+    }
+
+    /// Whether a datagram that reached the host is for this socket.
+    pub(super) fn takes(&self, letter: &Letter) -> bool {
+        if self.peer.as_ref().is_some_and(|peer| *peer != letter.from) {
+            return false;
+        }
+        let (Address::Ip(own), Address::Ip(to)) = (&self.address, &letter.to) else {
+            return self.address == letter.to;
+        };
+        if own.port() != to.port() {
+            return false;
+        }
+        if to.ip().is_multicast() {
+            let from = letter.from.as_ip().map(|from| from.ip());
+            let mut groups = self.groups.iter().filter(|group| group.group == to.ip());
+            return groups.any(|group| group.source.is_none() || group.source == from);
+        }
+        own.ip().is_unspecified() || own.ip() == to.ip()
+    }
+}
+
+impl Fabric {
+    pub(super) fn bind(
+        &mut self,
+        host: usize,
+        token: Token,
+        bind: &Bind,
+    ) -> io::Result<DatagramId> {
+        if bind.inherited.is_some() {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let address = self.datagram_address(host, &bind.address)?;
+        let is_shared = bind.reuse_address || bind.reuse_port;
+        let is_taken = |other: &DatagramSocket| {
+            other.host == host
+                && overlap(&other.address, &address)
+                && !(is_shared && other.is_shared)
+        };
+        if self.datagrams.iter().any(|(_, other)| is_taken(other)) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        for membership in &bind.memberships {
+            check_group(membership)?;
+        }
+        self.take_socket(host)?;
+        let serial = self.serial();
+        let trains = match bind.options.batching {
+            Some(Batching::Off) => 1,
+            _ => [1, 4, 64][self.random.below(3)],
+        };
+        let key = self.datagrams.insert(DatagramSocket {
+            serial,
+            host,
+            token,
+            service: Rc::new(Service {
+                name: bind.name.clone(),
+                limits: Limits::default(),
+            }),
+            address,
+            peer: bind.peer.clone(),
+            options: bind.options.clone(),
+            ear: Ear {
+                wants_read: true,
+                ..Ear::DEAF
+            },
+            dropped: 0,
+            max_train: trains,
+            groups: bind.memberships.clone(),
+            is_shared,
+            inbound: VecDeque::new(),
+            inbound_len: 0,
+            capacity: bind.options.recv_buffer.unwrap_or(CAPACITY),
+            reports: VecDeque::new(),
+            is_told: false,
+        });
+        let id = DatagramId {
+            key: key as u32,
+            serial,
+        };
+        self.log(host, Some(token), What::Bind, 0);
+        self.edge(Listener::Datagram(id), Readiness::WRITABLE);
+        Ok(id)
+    }
+
+    pub(super) fn receive(&mut self, id: DatagramId, buf: &mut [u8]) -> io::Result<Received> {
+        let (host, token) = self.use_datagram(id);
+        self.tell_report(id)?;
+        let is_refused = self.random.chance(self.faults.would_block);
+        let socket = &mut self.datagrams[id.key as usize];
+        if socket.inbound.is_empty() || is_refused {
+            socket.ear.wants_read = true;
+            if !socket.inbound.is_empty() {
+                self.promise_datagram(id, true);
+            }
+            self.log(host, token, What::ReceiveBlocked, 0);
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let most = self.train_len(id, buf.len());
+        let socket = &mut self.datagrams[id.key as usize];
+        let first = socket.take_letter(buf);
+        let mut received = Received {
+            to: first.to.as_ip().map(|to| to.ip()),
+            interface: first.to.as_ip().map(|_| INTERFACE),
+            ecn: first.to.as_ip().map(|_| Ecn::NotCapable),
+            datagram_len: first.bytes.len(),
+            ..Received::single(first.bytes.len().min(buf.len()), first.from)
+        };
+        for _ in 1..most {
+            let next = socket.take_letter(&mut buf[received.len..]);
+            received.len += next.bytes.len();
+            received.datagram_len = received.len;
+        }
+        self.hosts[host].progress += 1;
+        let bytes = digest(&buf[..received.len]);
+        self.log_bytes(host, token, What::Receive, received.len as u64, bytes);
+        Ok(received)
+    }
+
+    /// How many of the datagrams that wait are handed over as a train: of one sender, to one
+    /// address, of one length but for the last, and as many as fit.
+    fn train_len(&mut self, id: DatagramId, room: usize) -> usize {
+        let is_merged = self.random.chance(self.faults.merge_datagrams);
+        let socket = &self.datagrams[id.key as usize];
+        let Some(first) = socket.inbound.front() else {
+            return 0;
+        };
+        let len = first.bytes.len();
+        if !is_merged || socket.options.batching == Some(Batching::Off) || len == 0 || len > room {
+            return 1;
+        }
+        let mut count = 1;
+        for next in socket.inbound.iter().skip(1).take(MAX_TRAIN - 1) {
+            let is_like = next.from == first.from && next.to == first.to;
+            let next_len = next.bytes.len();
+            if !is_like || next_len > len || next_len == 0 || (count + 1) * len > room {
+                break;
+            }
+            count += 1;
+            if next_len < len {
+                break;
+            }
+        }
+        count
+    }
+
+    pub(super) fn transmit(&mut self, id: DatagramId, transmit: &Transmit<'_>) -> io::Result<()> {
+        let (host, token) = self.use_datagram(id);
+        self.tell_report(id)?;
+        let socket = &self.datagrams[id.key as usize];
+        let to = transmit.to.or(socket.peer.as_ref()).cloned();
+        let to = to.ok_or_else(|| errno::error(errno::NO_DESTINATION))?;
+        let segment_len = transmit.segment_len.unwrap_or(transmit.bytes.len()).max(1);
+        let count = transmit.bytes.len().div_ceil(segment_len).max(1);
+        let max_len = self.faults.max_datagram.unwrap_or(MAX_LEN).min(MAX_LEN);
+        let longest = segment_len.min(transmit.bytes.len());
+        if count > socket.max_train || longest > max_len || transmit.bytes.len() > MAX_LEN {
+            return Err(errno::error(errno::TOO_LONG));
+        }
+        let may_broadcast = transmit.is_broadcast && socket.options.broadcast == Some(true);
+        if is_broadcast(&to) && !may_broadcast {
+            return Err(errno::error(errno::NO_ACCESS));
+        }
+        let is_local = to.as_ip().is_none();
+        let hosts = self.destinations(host, id, &to)?;
+        if self.random.chance(self.faults.would_block) {
+            self.datagrams[id.key as usize].ear.wants_write = true;
+            self.promise_datagram(id, false);
+            self.log(host, token, What::SendBlocked, 0);
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.hosts[host].progress += 1;
+        let bytes = digest(transmit.bytes);
+        let len = transmit.bytes.len() as u64;
+        self.log_bytes(host, token, What::Send, len, bytes);
+        let from = self.source(id, transmit.from, &to);
+        for index in 0..count {
+            let end = ((index + 1) * segment_len).min(transmit.bytes.len());
+            let letter = Letter {
+                bytes: Bytes::copy_from_slice(&transmit.bytes[index * segment_len..end]),
+                from: from.clone(),
+                to: to.clone(),
+            };
+            for to_host in &hosts {
+                self.fly(id, host, *to_host, &letter, is_local);
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of what was sent before is told by whatever operation comes next, once.
+    fn tell_report(&mut self, id: DatagramId) -> io::Result<()> {
+        let socket = &mut self.datagrams[id.key as usize];
+        match socket.reports.front() {
+            Some(report) if !std::mem::replace(&mut socket.is_told, true) => {
+                Err(io::Error::from(report.error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn take_report(&mut self, id: DatagramId) -> Option<Report> {
+        let socket = &mut self.datagrams[id.key as usize];
+        socket.is_told = false;
+        socket.reports.pop_front()
+    }
+
+    pub(super) fn close_datagram(&mut self, id: DatagramId) {
+        let socket = self.datagrams.remove(id.key as usize);
+        self.hosts[socket.host].sockets -= 1;
+        self.hosts[socket.host].progress += 1;
+        self.forget_token(socket.host, socket.token);
+        self.log(socket.host, Some(socket.token), What::Close, 0);
+    }
+
+    pub(super) fn join(&mut self, id: DatagramId, membership: &Membership) -> io::Result<()> {
+        check_group(membership)?;
+        let groups = &mut self.datagrams[id.key as usize].groups;
+        if groups.contains(membership) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        groups.push(membership.clone());
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, id: DatagramId, membership: &Membership) -> io::Result<()> {
+        check_group(membership)?;
+        let groups = &mut self.datagrams[id.key as usize].groups;
+        let at = groups.iter().position(|group| group == membership);
+        groups.swap_remove(at.ok_or(ErrorKind::AddrNotAvailable)?);
+        Ok(())
+    }
+
+    /// A datagram socket of a sleeping host that has something to receive, and whose owner nobody
+    /// is going to tell.
+    pub(super) fn idle_datagram(&self, host: usize) -> Option<(Token, &str)> {
+        let mut sockets = self.datagrams.iter().map(|(_, socket)| socket);
+        let socket = sockets.find(|socket| {
+            socket.host == host
+                && socket.is_readable()
+                && !socket.ear.wants_read
+                && !socket.ear.is_listed
+        })?;
+        Some((socket.token, &socket.service.name))
+    }
+
+    #[inline]
+    pub(super) fn datagram_mut(&mut self, id: DatagramId) -> Option<&mut DatagramSocket> {
+        let socket = self.datagrams.get_mut(id.key as usize)?;
+        (socket.serial == id.serial).then_some(socket)
+    }
+
+    /// The event that was promised when an operation would have blocked for no reason.
+    pub(super) fn keep_datagram_promise(&mut self, id: DatagramId, readable: bool) {
+        let Some(socket) = self.datagram_mut(id) else {
+            return;
+        };
+        if readable && (std::mem::take(&mut socket.ear.wants_read) || socket.is_readable()) {
+            self.edge(Listener::Datagram(id), Readiness::READABLE);
+        } else if !readable && std::mem::take(&mut socket.ear.wants_write) {
+            self.edge(Listener::Datagram(id), Readiness::WRITABLE);
+        }
+    }
+
+    fn promise_datagram(&mut self, socket: DatagramId, readable: bool) {
+        let at = self.now + self.random.duration(&self.faults.event_delay);
+        let happening = Happening::DatagramPromise { socket, readable };
+        self.agenda.push(at, happening);
+    }
+
+    /// Notes who is at work, for whoever looks for the culprit of a spin.
+    fn use_datagram(&mut self, id: DatagramId) -> (usize, Option<Token>) {
+        let socket = &self.datagrams[id.key as usize];
+        let (host, token) = (socket.host, Some(socket.token));
+        let service = Rc::clone(&socket.service);
+        self.hosts[host].last_token = token;
+        self.hosts[host].last_service = Some(service);
+        (host, token)
+    }
+
+    /// An address to bind to: one of the host's, any, a group, or everybody.
+    fn datagram_address(&mut self, host: usize, address: &Address) -> io::Result<Address> {
+        let Address::Ip(wanted) = address else {
+            return Ok(address.clone());
+        };
+        let is_here = self.host_at(host, wanted.ip()) == Some(host);
+        if !is_here && !wanted.ip().is_multicast() && !is_broadcast(address) {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
+        let port = self.port_or_free(host, wanted.port());
+        Ok(Address::Ip(SocketAddr::new(wanted.ip(), port)))
+    }
+}
+
+impl DatagramSocket {
+    /// Keeps a datagram that has arrived, if there is room. Answers whether there was.
+    pub(super) fn put(&mut self, letter: Letter) -> bool {
+        let len = letter.bytes.len() + OVERHEAD;
+        if self.inbound_len + len > self.capacity {
+            self.dropped += 1;
+            return false;
+        }
+        self.inbound_len += len;
+        self.inbound.push_back(letter);
+        true
+    }
+
+    /// Takes the next datagram; what does not fit into `buf` is lost.
+    fn take_letter(&mut self, buf: &mut [u8]) -> Letter {
+        let letter = self.inbound.pop_front();
+        let letter = letter.expect("it was just seen that there is one");
+        self.inbound_len -= letter.bytes.len() + OVERHEAD;
+        let len = letter.bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&letter.bytes[..len]);
+        letter
+    }
+}
+
+/// Whether two sockets of a host claim the same address.
+fn overlap(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Ip(one), Address::Ip(other)) => {
+            let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && (any || one.ip() == other.ip())
+        }
+        (Address::Unnamed, _) => false,
+        (one, other) => one == other,
+    }
+}
+
+fn check_group(membership: &Membership) -> io::Result<()> {
+    match membership.group.is_multicast() {
+        true => Ok(()),
+        false => Err(ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// The one interface of each host.
+const INTERFACE: u32 = 1;
+/// Bytes of the largest datagram over IPv4: 65,535 less the headers of IP and UDP.
+const MAX_LEN: usize = 65_507;
+/// Datagrams of a train at most (udp(7), `UDP_MAX_SEGMENTS`).
+const MAX_TRAIN: usize = 64;
+/// Bytes that wait in a socket at most, as Linux has it (`net.core.rmem_default`).
+const CAPACITY: usize = 212_992;
+/// What a datagram counts for beside its bytes, so that empty ones are bounded too.
+const OVERHEAD: usize = 64;

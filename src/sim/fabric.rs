@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::agenda::{Agenda, EndId, Happening};
+use super::datagrams::{DatagramId, DatagramSocket};
 use super::end::{Ear, End, Port};
 use super::failure::Problem;
 use super::faults::Faults;
+use super::flight::Flight;
 use super::random::Random;
 use super::trace::{Line, Trace, What};
 use crate::net::Wake;
@@ -32,6 +34,9 @@ pub(super) struct Fabric {
     pub(super) hosts: Vec<Host>,
     pub(super) ends: Slab<End>,
     pub(super) ports: Slab<Port>,
+    pub(super) datagrams: Slab<DatagramSocket>,
+    /// What is under way between them.
+    pub(super) flights: Slab<Flight>,
     /// From which host to which nothing gets through.
     pub(super) cuts: BTreeSet<(usize, usize)>,
     /// What could not get through, in order.
@@ -85,6 +90,7 @@ pub(super) struct Host {
 pub(super) enum Listener {
     End(EndId),
     Port { port: usize, serial: u32 },
+    Datagram(DatagramId),
 }
 
 /// Whether a host's reactor waits.
@@ -129,6 +135,8 @@ impl Fabric {
             hosts: Vec::new(),
             ends: Slab::new(),
             ports: Slab::new(),
+            datagrams: Slab::new(),
+            flights: Slab::new(),
             cuts: BTreeSet::new(),
             held: Vec::new(),
             blames: Vec::new(),
@@ -208,6 +216,11 @@ impl Fabric {
             Happening::Promise { end, readable } => self.keep_promise(end, readable),
             Happening::Tell { end } => self.tell_now(end),
             Happening::TellListener { port, serial } => self.tell_port_now(port, serial),
+            Happening::Land { flight } => self.land(flight),
+            Happening::DatagramPromise { socket, readable } => {
+                self.keep_datagram_promise(socket, readable);
+            }
+            Happening::TellDatagram { socket } => self.tell_datagram_now(socket),
             Happening::Resume { host } => self.hosts[host].is_paused = false,
         }
     }
@@ -247,7 +260,7 @@ impl Fabric {
         (end.serial == id.serial).then_some(end)
     }
 
-    /// The readiness of a listening or a connected socket.
+    /// The readiness of a socket of any kind.
     pub(super) fn ear(&mut self, listener: Listener) -> Option<(usize, &mut Ear)> {
         match listener {
             Listener::End(id) => {
@@ -259,7 +272,20 @@ impl Fabric {
                 let port = self.ports.get_mut(port)?;
                 (port.serial == serial).then_some((port.host, &mut port.ear))
             }
+            Listener::Datagram(id) => {
+                let socket = self.datagram_mut(id)?;
+                Some((socket.host, &mut socket.ear))
+            }
         }
+    }
+
+    /// Notes the token of a socket that is closed: late events may still name it.
+    pub(super) fn forget_token(&mut self, host: usize, token: Token) {
+        let former = &mut self.hosts[host].former;
+        if former.len() == FORMER_LEN {
+            former.remove(0);
+        }
+        former.push(token);
     }
 
     pub(super) fn serial(&mut self) -> u32 {
@@ -308,3 +334,6 @@ impl Fabric {
 pub(super) fn origin() -> Instant {
     Instant::now()
 }
+
+/// Tokens of closed sockets that are remembered for late events.
+const FORMER_LEN: usize = 8;

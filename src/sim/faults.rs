@@ -10,8 +10,9 @@ use super::random::Random;
 
 /// What goes wrong, as probabilities (0: never, 1: always) and ranges.
 ///
-/// None of it breaks the contract of [`Network`](crate::net::Network): bytes arrive in order or not
-/// at all, and an operation that answered `WouldBlock` is followed by an event.
+/// None of it breaks the contract of [`Network`](crate::net::Network): bytes of a stream arrive in
+/// order or not at all, datagrams arrive whole or not at all, and an operation that answered
+/// `WouldBlock` is followed by an event.
 ///
 /// ```
 /// use windlass::sim::{Fault, Faults};
@@ -75,6 +76,19 @@ pub struct Faults {
     /// A close or an error is told without the readable and the writable bit that usually come
     /// with it.
     pub bare_hang_up: f64,
+    /// A datagram is lost on its way.
+    pub lose_datagram: f64,
+    /// A datagram arrives twice.
+    pub repeat_datagram: f64,
+    /// A datagram takes a longer way, on which others overtake it.
+    pub delay_datagram: f64,
+    /// How much longer.
+    pub datagram_delay: RangeInclusive<Duration>,
+    /// Datagrams that wait are received as a train, if they are of one sender and one length.
+    pub merge_datagrams: f64,
+    /// The longest datagram that a path takes; a longer one is refused (`EMSGSIZE`). `None`: as
+    /// long as UDP allows.
+    pub max_datagram: Option<usize>,
     /// Whether a short read proves that the socket is empty. `None`: drawn for each world.
     pub short_read_drains: Option<bool>,
 }
@@ -107,6 +121,12 @@ impl Faults {
             repeat_event: 0.0,
             spurious_event: 0.0,
             bare_hang_up: 0.0,
+            lose_datagram: 0.0,
+            repeat_datagram: 0.0,
+            delay_datagram: 0.0,
+            datagram_delay: Duration::ZERO..=Duration::from_millis(50),
+            merge_datagrams: 0.0,
+            max_datagram: None,
             short_read_drains: None,
         }
     }
@@ -115,13 +135,9 @@ impl Faults {
     pub fn from_seed(seed: u64) -> Faults {
         let mut random = Random::new(seed ^ 0x6661_756c_7473);
         let mut faults = Faults::default();
-        for fault in Fault::ALL {
-            match random.below(4) {
-                0 | 1 => faults = faults.without(fault),
-                2 => {}
-                _ => faults.worsen(fault),
-            }
-        }
+        // Those of datagrams come last, so that seeds mean for streams what they always meant.
+        let (of_streams, of_datagrams) = Fault::ALL.split_at(STREAM_FAULTS);
+        faults.mix(of_streams, &mut random);
         if faults.has(Fault::Buffer) {
             let lens = [1..=64, 1..=4096, 512..=16_384, 4096..=262_144];
             faults.buffer_len = lens[random.below(lens.len())].clone();
@@ -132,7 +148,22 @@ impl Faults {
         if faults.has(Fault::Backlog) {
             faults.max_backlog = Some(1 + random.below(4));
         }
+        faults.mix(of_datagrams, &mut random);
+        if faults.has(Fault::PathLen) {
+            faults.max_datagram = Some([548, 1472, 9000][random.below(3)]);
+        }
         faults
+    }
+
+    /// Leaves each of some faults out, as it is, or makes it worse.
+    fn mix(&mut self, some: &[Fault], random: &mut Random) {
+        for fault in some {
+            match random.below(4) {
+                0 | 1 => *self = self.clone().without(*fault),
+                2 => {}
+                _ => self.worsen(*fault),
+            }
+        }
     }
 
     /// The same without one of them.
@@ -147,6 +178,7 @@ impl Faults {
             Fault::Buffer => self.buffer_len = none.buffer_len,
             Fault::Latency => self.latency = none.latency,
             Fault::Bandwidth => self.bandwidth = None,
+            Fault::PathLen => self.max_datagram = None,
             _ => self.max_backlog = None,
         }
         self
@@ -191,7 +223,13 @@ impl Faults {
             Fault::RepeatEvent => &mut self.repeat_event,
             Fault::SpuriousEvent => &mut self.spurious_event,
             Fault::BareHangUp => &mut self.bare_hang_up,
-            Fault::Buffer | Fault::Latency | Fault::Bandwidth | Fault::Backlog => return None,
+            Fault::LoseDatagram => &mut self.lose_datagram,
+            Fault::RepeatDatagram => &mut self.repeat_datagram,
+            Fault::DelayDatagram => &mut self.delay_datagram,
+            Fault::MergeDatagrams => &mut self.merge_datagrams,
+            Fault::Buffer | Fault::Latency | Fault::Bandwidth | Fault::Backlog | Fault::PathLen => {
+                return None;
+            }
         })
     }
 }
@@ -221,6 +259,11 @@ impl Default for Faults {
             repeat_event: 0.1,
             spurious_event: 0.05,
             bare_hang_up: 0.2,
+            lose_datagram: 0.05,
+            repeat_datagram: 0.03,
+            delay_datagram: 0.1,
+            merge_datagrams: 0.3,
+            max_datagram: Some(1472),
             ..Faults::none()
         }
     }
@@ -256,11 +299,17 @@ pub enum Fault {
     RepeatEvent,
     SpuriousEvent,
     BareHangUp,
+    LoseDatagram,
+    RepeatDatagram,
+    DelayDatagram,
+    MergeDatagrams,
+    /// As `max_datagram`.
+    PathLen,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 26] = [
         Fault::Cut,
         Fault::PartialRead,
         Fault::PartialWrite,
@@ -282,6 +331,11 @@ impl Fault {
         Fault::RepeatEvent,
         Fault::SpuriousEvent,
         Fault::BareHangUp,
+        Fault::LoseDatagram,
+        Fault::RepeatDatagram,
+        Fault::DelayDatagram,
+        Fault::MergeDatagrams,
+        Fault::PathLen,
     ];
 }
 
@@ -291,6 +345,8 @@ impl fmt::Display for Fault {
     }
 }
 
+/// How many of `Fault::ALL` are not about datagrams alone.
+const STREAM_FAULTS: usize = 21;
 const PLAIN_BUFFER_LEN: usize = 64 * 1024;
 const PLAIN_LATENCY: Duration = Duration::from_micros(20);
 

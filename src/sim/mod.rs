@@ -99,10 +99,11 @@
 //!
 //! # What is not simulated
 //!
-//! Datagrams, custom sources and threads: a `Remote` works, but what another thread does with it
-//! is not from the seed. Time does not pass while a callback runs.
+//! Custom sources and threads: a `Remote` works, but what another thread does with it is not from
+//! the seed. Time does not pass while a callback runs.
 
 mod agenda;
+mod datagram_net;
 mod datagrams;
 mod end;
 mod errno;
@@ -110,12 +111,14 @@ mod explore;
 mod fabric;
 mod failure;
 mod faults;
+mod flight;
 mod network;
 mod outages;
 mod ports;
 mod random;
 mod readiness;
 mod record;
+mod record_datagrams;
 mod replay;
 mod rules;
 mod streams;
@@ -123,13 +126,14 @@ mod trace;
 mod watch;
 mod world;
 
-pub use datagrams::NoDatagram;
+pub use datagram_net::SimDatagram;
 pub use explore::{Outcome, check, explore, run, seeds, shrink};
 pub use failure::{Failure, Problem};
 pub use faults::{Fault, Faults};
 pub use network::{SimListener, SimNet, SimStream};
 pub use random::Random;
 pub use record::{Record, RecordListener, RecordStream, RecordWriter, Recorder};
+pub use record_datagrams::{RecordDatagram, ReplayDatagram};
 pub use replay::{Difference, Replay, ReplayError, ReplayListener, ReplayStream, Replayed, replay};
 pub use trace::Hash;
 pub use watch::{Watch, Watched};

@@ -35,7 +35,11 @@ impl SimNet {
         SimNet { fabric, host }
     }
 
-    fn fabric(&self) -> RefMut<'_, Fabric> {
+    pub(super) fn host(&self) -> usize {
+        self.host
+    }
+
+    pub(super) fn fabric(&self) -> RefMut<'_, Fabric> {
         self.fabric.borrow_mut()
     }
 }

@@ -328,7 +328,7 @@ impl Fabric {
         EndId { key, serial }
     }
 
-    fn take_socket(&mut self, host: usize) -> io::Result<()> {
+    pub(super) fn take_socket(&mut self, host: usize) -> io::Result<()> {
         let host = &mut self.hosts[host];
         if host.sockets >= host.max_sockets {
             return Err(errno::error(errno::TOO_MANY_FILES));
@@ -351,14 +351,14 @@ impl Fabric {
     }
 
     /// Which host an IP address means, as seen from one.
-    fn host_at(&self, from: usize, ip: IpAddr) -> Option<usize> {
+    pub(super) fn host_at(&self, from: usize, ip: IpAddr) -> Option<usize> {
         if ip.is_loopback() || ip.is_unspecified() {
             return Some(from);
         }
         (0..self.hosts.len()).find(|host| ip_of(*host) == ip)
     }
 
-    fn port_or_free(&mut self, host: usize, port: u16) -> u16 {
+    pub(super) fn port_or_free(&mut self, host: usize, port: u16) -> u16 {
         if port != 0 {
             return port;
         }

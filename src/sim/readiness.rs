@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::agenda::{EndId, Happening};
+use super::datagrams::DatagramId;
 use super::end::{End, Fin, Stage};
 use super::fabric::{Fabric, Listener, Sleep};
 use super::trace::What;
@@ -55,6 +56,7 @@ impl Fabric {
         let happening = match listener {
             Listener::End(end) => Happening::Tell { end },
             Listener::Port { port, serial } => Happening::TellListener { port, serial },
+            Listener::Datagram(socket) => Happening::TellDatagram { socket },
         };
         self.agenda.push(self.now + wait, happening);
     }
@@ -68,6 +70,10 @@ impl Fabric {
 
     pub(super) fn tell_now(&mut self, end: EndId) {
         self.list(Listener::End(end));
+    }
+
+    pub(super) fn tell_datagram_now(&mut self, socket: DatagramId) {
+        self.list(Listener::Datagram(socket));
     }
 
     pub(super) fn tell_port_now(&mut self, port: usize, serial: u32) {
@@ -115,6 +121,7 @@ impl Fabric {
         let mut readiness = std::mem::replace(&mut ear.pending, Readiness::NONE);
         let token = match listener {
             Listener::Port { port, .. } => self.ports[port].token,
+            Listener::Datagram(id) => self.datagrams[id.key as usize].token,
             Listener::End(id) => {
                 self.hosts[host].suspects.push(id);
                 let is_bare = self.random.chance(self.faults.bare_hang_up);

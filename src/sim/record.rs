@@ -44,11 +44,12 @@ use crate::token::Token;
 /// ```
 #[derive(Debug)]
 pub struct Record<N: Network> {
-    network: N,
+    pub(super) network: N,
     log: Rc<RefCell<Log>>,
     began: Instant,
     next_stream: u32,
     next_listener: u32,
+    pub(super) next_datagram: u32,
 }
 
 /// A connection of a [`Record`].
@@ -142,10 +143,11 @@ impl<N: Network> Record<N> {
             log: Rc::new(RefCell::new(log)),
             next_stream: 0,
             next_listener: 0,
+            next_datagram: 0,
         }
     }
 
-    fn log(&self, kind: u8, number: u32, status: i32, bytes: &[u8]) {
+    pub(super) fn log(&self, kind: u8, number: u32, status: i32, bytes: &[u8]) {
         let mut head = [kind; 13];
         head[1..5].copy_from_slice(&number.to_le_bytes());
         head[5..9].copy_from_slice(&status.to_le_bytes());
@@ -258,7 +260,7 @@ impl fmt::Debug for RecordWriter {
 }
 
 /// The number that stands for the outcome of an operation.
-fn status<T>(result: &io::Result<T>) -> i32 {
+pub(super) fn status<T>(result: &io::Result<T>) -> i32 {
     match result {
         Ok(_) => OK,
         Err(error) if error.kind() == ErrorKind::WouldBlock => WOULD_BLOCK,
@@ -439,6 +441,14 @@ pub(super) const WRITE: u8 = b'W';
 pub(super) const FIN: u8 = b'F';
 pub(super) const CLOSE: u8 = b'X';
 pub(super) const CLOSE_LISTENER: u8 = b'Y';
+pub(super) const BIND: u8 = b'B';
+pub(super) const RECEIVE: u8 = b'I';
+pub(super) const TRANSMIT: u8 = b'T';
+pub(super) const REPORT: u8 = b'E';
+pub(super) const TRAIN: u8 = b'M';
+pub(super) const JOIN: u8 = b'J';
+pub(super) const LEAVE: u8 = b'V';
+pub(super) const CLOSE_DATAGRAM: u8 = b'Z';
 
 pub(super) const BITS: [Readiness; 5] = [
     Readiness::READABLE,

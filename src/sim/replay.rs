@@ -3,7 +3,7 @@
 //!
 //! Knows the format of a record, and no protocol.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
@@ -15,8 +15,9 @@ use sha2::{Digest, Sha256};
 use super::errno;
 use super::fabric::Flag;
 use super::record::{
-    ACCEPT, BITS, CLOSE, CLOSE_LISTENER, CONNECT, CONNECTED, DIGEST_LEN, FIN, HEADER, LISTEN, NOW,
-    OK, POLL, READ, REGISTER, UNIX_TIME, UNKNOWN, WOULD_BLOCK, WRITE,
+    ACCEPT, BIND, BITS, CLOSE, CLOSE_DATAGRAM, CLOSE_LISTENER, CONNECT, CONNECTED, DIGEST_LEN, FIN,
+    HEADER, JOIN, LEAVE, LISTEN, NOW, OK, POLL, READ, RECEIVE, REGISTER, REPORT, TRAIN, TRANSMIT,
+    UNIX_TIME, UNKNOWN, WOULD_BLOCK, WRITE,
 };
 use crate::net::{Address, Connect, Listen, Network, Readiness, Ready, StreamOptions, Wake};
 use crate::reactor::{Error, Reactor};
@@ -48,6 +49,7 @@ pub fn replay(
         tape: Rc::clone(&tape),
         waker: Arc::default(),
         next_stream: 0,
+        next_datagram: 0,
     });
     let is_set_up = set_up(&mut reactor);
     if tape.borrow().difference.is_none() {
@@ -125,15 +127,15 @@ impl fmt::Display for Difference {
 
 /// One thing that a recorded reactor did, and what it was answered.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     kind: u8,
     number: u32,
     status: i32,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Tape {
+pub(super) struct Tape {
     entries: Vec<Entry>,
     next: usize,
     elapsed: Duration,
@@ -159,7 +161,7 @@ impl Tape {
         Ok(&self.entries[self.next - 1])
     }
 
-    fn outcome(&mut self, kind: u8, number: u32) -> io::Result<&Entry> {
+    pub(super) fn outcome(&mut self, kind: u8, number: u32) -> io::Result<&Entry> {
         let entry = self.answer(kind, number)?;
         match entry.status {
             OK => Ok(entry),
@@ -172,7 +174,13 @@ impl Tape {
     /// Whether nothing is left but what a reactor does when it is dropped.
     fn is_at_its_end(&self) -> bool {
         let mut rest = self.entries[self.next.min(self.entries.len())..].iter();
-        rest.all(|entry| matches!(entry.kind, NOW | UNIX_TIME | CLOSE | CLOSE_LISTENER))
+        let is_of_the_end = |kind| {
+            matches!(
+                kind,
+                NOW | UNIX_TIME | CLOSE | CLOSE_LISTENER | CLOSE_DATAGRAM
+            )
+        };
+        rest.all(|entry| is_of_the_end(entry.kind))
     }
 
     fn differ(&mut self, number: u32, recorded: String, replayed: String) {
@@ -185,18 +193,19 @@ impl Tape {
         });
     }
 
-    /// Compares what is written with what was.
-    fn write(&mut self, number: u32, offered: &[u8]) -> io::Result<usize> {
-        let expected = self.outcome(WRITE, number)?.bytes.clone();
+    /// Compares what is written or sent with what was.
+    pub(super) fn compare(&mut self, kind: u8, number: u32, offered: &[u8]) -> io::Result<usize> {
+        let expected = self.outcome(kind, number)?.bytes.clone();
         let common = offered.iter().zip(&expected);
         let common = common.take_while(|(one, other)| one == other).count();
-        if common < expected.len() {
+        // A stream may be offered more than it takes; a datagram is all or nothing.
+        if common < expected.len() || (kind == TRANSMIT && common < offered.len()) {
             let around = common.saturating_sub(CONTEXT_LEN);
             let show = |bytes: &[u8]| {
                 let end = bytes.len().min(common + CONTEXT_LEN);
                 format!("\"{}\"", bytes[around.min(end)..end].escape_ascii())
             };
-            let recorded = format!("{}, byte {common} of a write", show(&expected));
+            let recorded = format!("{}, byte {common} of a {}", show(&expected), noun(kind));
             self.differ(number, recorded, show(offered));
             return Err(ErrorKind::Interrupted.into());
         }
@@ -209,11 +218,19 @@ impl Tape {
 fn describe(entry: &Entry) -> String {
     let name = name(entry.kind, entry.number);
     match entry.bytes.len() {
-        len if len > 0 && matches!(entry.kind, READ | WRITE) => format!(
+        len if len > 0 && matches!(entry.kind, READ | WRITE | RECEIVE | TRANSMIT) => format!(
             "{name} of {len} bytes, \"{}\"",
             entry.bytes[..len.min(2 * CONTEXT_LEN)].escape_ascii()
         ),
         _ => name,
+    }
+}
+
+/// What it is whose bytes differ.
+fn noun(kind: u8) -> &'static str {
+    match kind {
+        TRANSMIT => "datagram",
+        _ => "write",
     }
 }
 
@@ -232,6 +249,14 @@ fn name(kind: u8, number: u32) -> String {
         FIN => "end of our half of connection",
         CLOSE => "close of connection",
         CLOSE_LISTENER => "close of listener",
+        BIND => "datagram socket opened",
+        RECEIVE => "receipt on datagram socket",
+        TRANSMIT => "datagram sent by socket",
+        REPORT => "question for reports to datagram socket",
+        TRAIN => "question for trains to datagram socket",
+        JOIN => "joining of a group by datagram socket",
+        LEAVE => "leaving of a group by datagram socket",
+        CLOSE_DATAGRAM => "close of datagram socket",
         _ => "unknown entry",
     };
     format!("{what} {number}")
@@ -268,6 +293,7 @@ pub struct Replay {
     origin: Instant,
     waker: Arc<Flag>,
     next_stream: u32,
+    pub(super) next_datagram: u32,
 }
 
 /// A connection in a replay.
@@ -279,6 +305,10 @@ pub struct ReplayStream(u32);
 pub struct ReplayListener(u32, Address);
 
 impl Replay {
+    pub(super) fn tape(&self) -> RefMut<'_, Tape> {
+        self.tape.borrow_mut()
+    }
+
     fn new_stream(&mut self, peer: Option<Address>) -> ReplayStream {
         self.tape.borrow_mut().peers.push(peer);
         self.next_stream += 1;
@@ -387,7 +417,7 @@ impl Network for Replay {
     }
 
     fn write(&mut self, stream: &mut ReplayStream, bytes: &[u8]) -> io::Result<usize> {
-        self.tape.borrow_mut().write(stream.0, bytes)
+        self.tape.borrow_mut().compare(WRITE, stream.0, bytes)
     }
 
     fn write_vectored(
@@ -397,7 +427,7 @@ impl Network for Replay {
     ) -> io::Result<usize> {
         let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
         let bytes: Vec<u8> = bytes.collect();
-        self.tape.borrow_mut().write(stream.0, &bytes)
+        self.tape.borrow_mut().compare(WRITE, stream.0, &bytes)
     }
 
     fn shutdown_write(&mut self, stream: &mut ReplayStream) -> io::Result<()> {

@@ -243,11 +243,7 @@ impl Fabric {
         self.hosts[host].sockets -= 1;
         self.hosts[host].progress += 1;
         if let Some(token) = token {
-            let former = &mut self.hosts[host].former;
-            if former.len() == FORMER_LEN {
-                former.remove(0);
-            }
-            former.push(token);
+            self.forget_token(host, token);
         }
         if let Some((port, serial)) = end.port
             && let Some(port) = self.ports.get_mut(port)
@@ -500,7 +496,5 @@ impl Fabric {
 const MAX_PIECES: usize = 12;
 /// Bytes that are taken for a peer that has vanished, as a kernel's buffers take them.
 const VOID_LEN: usize = 64 * 1024;
-/// Tokens of closed sockets that are remembered for late events.
-const FORMER_LEN: usize = 8;
 /// The resolution of a reactor's clock.
 const TICK: Duration = Duration::from_millis(1);

@@ -73,6 +73,17 @@ pub(super) enum What {
     Heal,
     /// `count`: nanoseconds.
     Jump,
+    /// A datagram socket was opened.
+    Bind,
+    /// A datagram was taken to be sent.
+    Send,
+    SendBlocked,
+    Receive,
+    ReceiveBlocked,
+    /// A datagram went missing on its way, or found no room.
+    Lost,
+    /// The network reports that nobody receives what was sent.
+    Refused,
 }
 
 /// A trace that is hashed as it grows, of which the last lines are kept.

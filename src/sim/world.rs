@@ -270,7 +270,8 @@ impl World {
         self.check_lag()?;
         let fabric = self.fabric();
         let sockets = fabric.hosts.iter().map(|host| host.sockets);
-        let left = fabric.ends.len() + fabric.ports.len() + sockets.sum::<usize>();
+        let left = fabric.ends.len() + fabric.ports.len() + fabric.datagrams.len();
+        let left = left + sockets.sum::<usize>();
         let watched = fabric.watched;
         drop(fabric);
         self.check(left == 0, "sockets are left over", Problem::Leak)?;
@@ -459,6 +460,11 @@ impl World {
         if let Some((token, service)) = fabric.idle_port(host) {
             let name = &fabric.hosts[host].name;
             let text = format!("{name} sleeps, but {token} ({service}) has peers to be accepted");
+            fabric.fail(Problem::Stall, text);
+        }
+        if let Some((token, service)) = fabric.idle_datagram(host) {
+            let name = &fabric.hosts[host].name;
+            let text = format!("{name} sleeps, but {token} ({service}) has datagrams to receive");
             fabric.fail(Problem::Stall, text);
         }
     }
