@@ -25,7 +25,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use windlass::http::{
-    Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response, Router, Server,
+    Event, Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response, Router, Server,
 };
 use windlass::net::Address;
 use windlass::{Error, Intents, Reactor};
@@ -127,7 +127,8 @@ fn events() -> Response {
     let mut number = 0;
     let source = move |out: &mut Vec<u8>| {
         number += 1;
-        out.extend_from_slice(format!("id: {number}\ndata: tick {number}\n\n").as_bytes());
+        let event = Event::new(format!("tick {number}")).id(number.to_string());
+        out.extend_from_slice(event.to_string().as_bytes());
         Pulled::Wait(Duration::from_secs(1))
     };
     Response::stream(source)

@@ -37,6 +37,9 @@ pub trait Source {
     fn trailers(&mut self) -> Vec<(String, String)> {
         Vec::new()
     }
+
+    /// The server is shutting down: a body without an end may come to one. It is pulled next.
+    fn on_shutdown(&mut self) {}
 }
 
 impl<F: FnMut(&mut Vec<u8>) -> Pulled> Source for F {

@@ -141,6 +141,13 @@ impl Sending {
         Sent::Waits(Duration::ZERO)
     }
 
+    /// The server is shutting down.
+    pub(crate) fn on_shutdown(&mut self) {
+        if let Content::Source(source) = &mut self.content {
+            source.on_shutdown();
+        }
+    }
+
     /// Sends a piece. Answers if there is a reason to stop.
     fn on_pulled(
         &mut self,

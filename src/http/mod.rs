@@ -25,6 +25,7 @@
 //!   handing over of the connection ([`Response::upgrade`]).
 //! - [`Receiver`]: a request's body, piece by piece.
 //! - [`Files`]: the files of a directory.
+//! - [`Feed`]: server-sent events, to whoever has subscribed.
 //! - [`Limits`]: every bound, and what happens at it.
 
 mod answering;
@@ -33,6 +34,7 @@ mod chunked;
 mod decoder;
 mod endpoint;
 mod error;
+mod events;
 mod exchange;
 mod fields;
 mod file;
@@ -60,6 +62,7 @@ pub use body::{Nudge, Pulled, Source};
 pub use decoder::{Part, Requests};
 pub use endpoint::Next;
 pub use error::{RequestError, RouteError};
+pub use events::{Event, Feed, FeedLimits, Slow};
 pub use fields::{Fields, FieldsIter};
 pub use files::Files;
 pub use head::Head;

@@ -407,11 +407,13 @@ impl Protocol for Session {
 
     fn on_shutdown(&mut self, cx: &mut Cx<'_>) {
         self.is_closing = true;
-        if matches!(
-            self.exchange.as_deref(),
-            None | Some(Exchange::Discarding { .. })
-        ) {
-            cx.finish();
+        match self.exchange.as_deref_mut() {
+            None | Some(Exchange::Discarding { .. }) => cx.finish(),
+            Some(Exchange::Sending(sending)) => {
+                sending.on_shutdown();
+                self.pump(cx);
+            }
+            _ => {}
         }
     }
 
