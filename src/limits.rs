@@ -12,7 +12,7 @@ use std::time::Duration;
 /// |---|---|---|
 /// | `high_water` | 64 KiB | the connection is neither decoded nor read |
 /// | `low_water` | 16 KiB | decoding and reading go on, `on_drain` is called |
-/// | `max_outbound` | 1 MiB | reset: `OutboundLimit` |
+/// | `max_outbound` | 1,152 KiB | reset: `OutboundLimit` |
 /// | `stall_timeout` | 30 s | reset: `Stalled` |
 /// | `max_inbound` | 1 MiB | finished: `InboundLimit` |
 /// | `connect_timeout` | 10 s | closed: `ConnectTimeout` |
@@ -37,7 +37,9 @@ pub struct Limits {
     pub high_water: usize,
     /// Bytes queued to the peer below which decoding and reading go on after `high_water`.
     pub low_water: usize,
-    /// Bytes queued to the peer beyond which the connection is reset.
+    /// Bytes queued to the peer beyond which the connection is reset. The default is what the
+    /// largest frame needs by default (1 MiB, and what a framing adds) if it is sent back while
+    /// `high_water` is queued already.
     pub max_outbound: usize,
     /// How long the peer may take nothing of what is queued to it before the connection is reset.
     pub stall_timeout: Duration,
@@ -72,7 +74,7 @@ impl Default for Limits {
         Limits {
             high_water: 64 * 1024,
             low_water: 16 * 1024,
-            max_outbound: 1024 * 1024,
+            max_outbound: 1152 * 1024,
             stall_timeout: Duration::from_secs(30),
             max_inbound: 1024 * 1024,
             connect_timeout: Duration::from_secs(10),

@@ -23,7 +23,7 @@ use common::{
 };
 use windlass::net::{Listen, StreamOptions};
 use windlass::protocol::Chargen;
-use windlass::{CloseReason, Limits, Lines, MinRate, Raw, Sent};
+use windlass::{CloseReason, Echo, LengthPrefixed, Limits, Lines, MinRate, Raw, Sent};
 
 const SHORT: Duration = Duration::from_millis(150);
 
@@ -189,6 +189,37 @@ fn a_handler_that_writes_past_the_outbound_limit_is_reset_and_others_live() {
     other.write_all(b"alive\n").unwrap();
     assert_eq!(read_exactly(&mut other, 6), b"alive\n");
     drop(other);
+    server.stop();
+}
+
+#[test]
+fn the_largest_frames_come_back_whole_however_slowly_they_are_read() {
+    const LEN: usize = 1024 * 1024;
+    let server = Server::start(|reactor| {
+        reactor
+            .listen(narrow(Limits::default()), |_| {
+                Echo::<LengthPrefixed>::default()
+            })
+            .unwrap()
+    });
+    let mut client = connect_narrow(server.address);
+    // A small one first, which is still queued when a large one follows.
+    let lens = [1, 60_000, LEN, LEN - 1, 60_000, LEN];
+    let mut sent = Vec::new();
+    for (number, len) in lens.into_iter().enumerate() {
+        sent.extend_from_slice(&u32::try_from(len).unwrap().to_be_bytes());
+        sent.resize(sent.len() + len, b'a' + number as u8);
+    }
+    let mut sender = client.try_clone().unwrap();
+    let bytes = sent.clone();
+    let sending = std::thread::spawn(move || sender.write_all(&bytes).unwrap());
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        let more = (sent.len() - received.len()).min(3000);
+        received.extend(read_exactly(&mut client, more));
+    }
+    assert!(received == sent, "what came back is not what was sent");
+    sending.join().unwrap();
     server.stop();
 }
 
