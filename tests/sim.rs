@@ -14,6 +14,9 @@ mod echo;
 mod forward;
 #[path = "sim/found.rs"]
 mod found;
+#[cfg(feature = "http")]
+#[path = "sim/http.rs"]
+mod http;
 #[path = "sim/lines.rs"]
 mod lines;
 #[path = "sim/outages.rs"]

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and 1.0 servers (RFC 9110, RFC 9112).
+//! HTTP/1.1 and 1.0 servers (RFC 9110, RFC 9112), and a client.
 //!
 //! An ordinary tenant of the reactor: a decoder and a protocol as anybody could write them. Knows
 //! neither connections nor the reactor.
@@ -27,10 +27,12 @@
 //! - [`Files`]: the files of a directory.
 //! - [`Feed`]: server-sent events, to whoever has subscribed.
 //! - [`Limits`]: every bound, and what happens at it.
+//! - [`client`]: the other side: health checks, forwarders, load tests.
 
 mod answering;
 mod body;
 mod chunked;
+pub mod client;
 mod decoder;
 mod endpoint;
 mod error;

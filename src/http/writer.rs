@@ -140,7 +140,7 @@ fn put_start(buf: &mut Vec<u8>, common: &Common, status: Status) {
 }
 
 #[inline]
-fn put_framing(buf: &mut Vec<u8>, framing: Framing) {
+pub(crate) fn put_framing(buf: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Length(len) => {
             buf.extend_from_slice(b"Content-Length: ");

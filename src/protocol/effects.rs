@@ -195,7 +195,7 @@ pub(crate) enum Intent {
 impl Intents {
     fn new(now: Instant) -> Intents {
         Intents {
-            token: Token::from_parts(u32::MAX, u32::MAX),
+            token: NOBODY,
             now,
             unix_time: Duration::ZERO,
             tokens: Tokens::default(),
@@ -339,6 +339,13 @@ impl Intents {
         Some(id)
     }
 
+    /// No callback is running: they are nobody's.
+    pub(crate) fn leave(&mut self) {
+        self.token = NOBODY;
+        self.timers_left = 0;
+        self.missed = 0;
+    }
+
     /// Names a timer that the caller is about to set.
     pub(crate) fn new_timer_id(&mut self) -> TimerId {
         TimerId(self.timer_ids.reserve())
@@ -357,5 +364,7 @@ impl Intents {
     }
 }
 
+/// The token of no entry.
+const NOBODY: Token = Token::from_parts(u32::MAX, u32::MAX);
 /// Recorded wishes after which a decode loop is interrupted, so that they are applied.
 const MAX_INTENTS: usize = 1024;

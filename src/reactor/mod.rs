@@ -46,7 +46,7 @@ use crate::buffer::Pool;
 use crate::close::CloseReason;
 use crate::limits::Limits;
 use crate::net::{Address, Connect, Listen, Network, Os, Ready, StreamOptions};
-use crate::protocol::{Driver, Effects, Intent, IntoDriver, Mail};
+use crate::protocol::{Driver, Effects, Intent, Intents, IntoDriver, Mail};
 use crate::token::{Gone, Token};
 
 /// A single-threaded event loop with everything that lives on it.
@@ -187,6 +187,17 @@ impl<N: Network> Reactor<N> {
         self.open(token, connect, protocol.into_driver());
         self.apply();
         Ok(token)
+    }
+
+    /// Lends what callbacks act with, for use from outside of them: to send, to connect, to use
+    /// what is made to be called from callbacks, such as an HTTP client. It is nobody's, so that
+    /// no timer can be set. What `act` asks for happens when it has returned.
+    pub fn with_intents<T>(&mut self, act: impl FnOnce(&mut Intents) -> T) -> T {
+        self.core.read_clock();
+        self.core.fx.intents.leave();
+        let answer = act(&mut self.core.fx.intents);
+        self.apply();
+        answer
     }
 
     /// Takes turns until nothing is left to wait for: no listener, no connection, no source.

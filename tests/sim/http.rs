@@ -1,0 +1,170 @@
+//! HTTP, client and server of ours: every request has one answer, the right one, or a reason why
+//! there is none; and nothing that must not be done twice is.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use windlass::http::client::{self, Client, Failure};
+use windlass::http::{self, Pulled, Request, Response, Router, Server};
+use windlass::net::{Connect, Listen};
+use windlass::sim::{Outcome, Random, World, check, seeds};
+
+use crate::SEEDS;
+use crate::client::{is_quiet, patient, pieces};
+
+/// What became of each request: its answer's body, or the failure.
+type Answers = Rc<RefCell<BTreeMap<usize, Vec<Result<Vec<u8>, Failure>>>>>;
+/// How often the server did what was asked.
+type Done = Rc<RefCell<BTreeMap<String, usize>>>;
+
+fn site(done: &Done) -> Router {
+    let count = {
+        let done = Rc::clone(done);
+        move |request: &Request<'_>| {
+            let path = request.path().to_owned();
+            *done.borrow_mut().entry(path).or_default() += 1;
+        }
+    };
+    let echo = move |request: &mut Request<'_>| {
+        count(request);
+        Response::of(request.body().to_vec())
+    };
+    Router::new()
+        .get("/numbers/{count}", |request| {
+            let count: usize = request.param("count").parse().unwrap_or(0);
+            let mut next = 0;
+            Response::stream(move |out: &mut Vec<u8>| {
+                out.extend_from_slice(numbers(next..count.min(next + 500)).as_bytes());
+                next = count.min(next + 500);
+                if next == count {
+                    Pulled::End
+                } else {
+                    Pulled::More
+                }
+            })
+        })
+        .get("/last/{count}", |request| {
+            Response::text(request.param("count").into_owned()).close()
+        })
+        .post("/echo/{number}", echo.clone())
+        .put("/echo/{number}", echo)
+}
+
+fn numbers(range: std::ops::Range<usize>) -> String {
+    range.map(|number| format!("{number} ")).collect()
+}
+
+/// A request, and what its answer has to be.
+fn ask(random: &mut Random, number: usize) -> (client::Request, Vec<u8>) {
+    match random.below(5) {
+        0 => {
+            let count = random.length(&(1..=20_000));
+            let request = client::Request::get(&format!("/numbers/{count}"));
+            (request, numbers(0..count).into_bytes())
+        }
+        1 => {
+            let request = client::Request::get(&format!("/last/{number}"));
+            (request, number.to_string().into_bytes())
+        }
+        2 => (client::Request::head("/numbers/9"), Vec::new()),
+        kind => {
+            let body = pieces(random, 3, 30_000).concat();
+            let path = format!("/echo/{number}");
+            let request = if kind == 3 {
+                client::Request::post(&path)
+            } else {
+                client::Request::put(&path)
+            };
+            if random.chance(0.5) {
+                return (request.body(body.clone()), body);
+            }
+            let mut rest = body.clone();
+            let source = move |out: &mut Vec<u8>| {
+                out.extend(rest.drain(..rest.len().min(9_000)));
+                if rest.is_empty() {
+                    Pulled::End
+                } else {
+                    Pulled::More
+                }
+            };
+            (request.stream(None, source), body)
+        }
+    }
+}
+
+/// Waits that only end with what the world does.
+fn client_limits(random: &mut Random) -> client::Limits {
+    let long = Duration::from_secs(7200);
+    client::Limits {
+        max_connections: 1 + random.below(3),
+        max_pipelined: 1 + random.below(4),
+        response_timeout: long,
+        head_timeout: long,
+        min_body_rate: None,
+        ..client::Limits::default()
+    }
+}
+
+pub(crate) fn scenario(world: &mut World) -> Outcome {
+    let (server, client_host) = (world.host("server"), world.host("client"));
+    let long = Duration::from_secs(7200);
+    let limits = http::Limits {
+        header_timeout: long,
+        min_body_rate: None,
+        ..http::Limits::default()
+    };
+    let done = Done::default();
+    let http = Server::with_limits(site(&done), limits);
+    let listen = Listen::new(world.address(server, 80)).limits(patient());
+    world
+        .reactor(server)
+        .listen(listen, move |_| http.clone())
+        .expect("the port is free");
+    let connect = Connect::new(world.address(server, 80)).limits(patient());
+    let limits = client_limits(world.random());
+    let client = Client::with(connect, "h", limits).expect("a host");
+    let answers = Answers::default();
+    let mut expected = Vec::new();
+    for number in 0..1 + world.random().below(12) {
+        let (request, body) = ask(world.random(), number);
+        expected.push((format!("/echo/{number}"), request.is_idempotent(), body));
+        let (client, answers) = (client.clone(), Rc::clone(&answers));
+        world.with(client_host, |reactor| {
+            let note = move |answer: Result<client::Response<'_>, Failure>, _: &mut _| {
+                let answer = answer.map(|answer| answer.body().to_vec());
+                answers.borrow_mut().entry(number).or_default().push(answer);
+            };
+            let sent = reactor.with_intents(|cx| client.send(request, note, cx));
+            sent.expect("there is room");
+        });
+        let pause = world.random().below(30);
+        world.run_for(Duration::from_millis(pause as u64))?;
+    }
+    let all_told = |_: &mut World| answers.borrow().len() == expected.len();
+    world.run_until(all_told, Duration::from_secs(36_000))?;
+    for (number, (path, is_idempotent, body)) in expected.iter().enumerate() {
+        let answers = answers.borrow();
+        let told = &answers[&number];
+        world.require(told.len() == 1, "an answer came twice")?;
+        match &told[0] {
+            Ok(answer) => world.require(answer == body, "something else was answered")?,
+            Err(failure) => world.require(
+                !is_quiet(world),
+                format_args!("nothing broke, and request {number} failed: {failure:?}"),
+            )?,
+        }
+        let times = done.borrow().get(path).copied().unwrap_or(0);
+        world.require(
+            times <= 1 || *is_idempotent,
+            format_args!("request {number} was done {times} times"),
+        )?;
+    }
+    world.require(client.queued() == 0, "something still waits")
+}
+
+#[test]
+fn every_request_has_one_answer_or_a_reason() {
+    check(seeds(SEEDS), scenario);
+}
