@@ -56,7 +56,10 @@ pub use framing::{
 pub use limits::{
     Budgets, DatagramLimits, Limits, MinRate, Overflow, Oversize, Patience, StormGuard,
 };
-pub use protocol::{Context, Discard, Echo, Intents, IntoDriver, Mail, Protocol, Sent, TimerId};
+pub use protocol::{
+    Context, Datagram, DatagramContext, DatagramProtocol, Discard, Echo, Intents, IntoDriver, Mail,
+    Protocol, SendCause, SendError, Sent, TimerId,
+};
 pub use reactor::{Config, Error, Peer, Progress, Reactor, Remote, Source};
 pub use token::{Gone, Token};
 

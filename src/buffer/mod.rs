@@ -2,10 +2,12 @@
 //!
 //! Knows bytes only; not who fills a buffer, nor who drains it.
 
+mod datagrams;
 mod inbox;
 mod outbox;
 mod pool;
 
+pub(crate) use datagrams::{Bounds, DatagramQueue};
 pub(crate) use inbox::Inbox;
 pub(crate) use outbox::MAX_SLICES;
 pub use outbox::Outbox;

@@ -1,13 +1,13 @@
-//! `Address`: where a stream socket listens or connects to, as text and as a value.
+//! `Address`: where a socket listens, connects or sends to, as text and as a value.
 //!
 //! Knows how addresses are written; opens nothing and resolves nothing.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The address of a stream socket.
+/// The address of a socket.
 ///
 /// As text: `127.0.0.1:7000`, `[::1]:7000`, `unix:/run/x.sock` (a path), `unix:@name` (Linux's
 /// abstract name space). Port 0 asks the OS for a free one. Host names are not resolved: that
@@ -24,13 +24,13 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// TCP over IPv4 or IPv6.
+    /// TCP or UDP over IPv4 or IPv6.
     Ip(SocketAddr),
-    /// A Unix stream socket with a path.
+    /// A Unix socket with a path.
     Unix(PathBuf),
-    /// A Unix stream socket in Linux's abstract name space.
+    /// A Unix socket in Linux's abstract name space.
     Abstract(Vec<u8>),
-    /// A Unix stream socket without a name, as the connecting side usually is.
+    /// A Unix socket without a name, as the connecting side usually is.
     Unnamed,
 }
 
@@ -43,6 +43,24 @@ impl Address {
         }
     }
 
+    /// Whether it is a multicast group.
+    #[inline]
+    pub fn is_multicast(&self) -> bool {
+        self.as_ip()
+            .is_some_and(|address| address.ip().is_multicast())
+    }
+
+    /// Whether it is for more than one machine, as far as an address tells: a multicast group, or
+    /// 255.255.255.255. Of the broadcast addresses of networks only the OS knows.
+    #[inline]
+    pub fn is_for_many(&self) -> bool {
+        match self.as_ip().map(|address| address.ip()) {
+            Some(IpAddr::V4(address)) => address.is_multicast() || address == Ipv4Addr::BROADCAST,
+            Some(IpAddr::V6(address)) => address.is_multicast(),
+            None => false,
+        }
+    }
+
     /// The port, if it has one.
     pub fn port(&self) -> Option<u16> {
         self.as_ip().map(|address| address.port())
@@ -52,6 +70,12 @@ impl Address {
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Address {
         Address::Ip(address)
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Address {
+        address.clone()
     }
 }
 

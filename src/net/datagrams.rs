@@ -124,6 +124,9 @@ pub struct Received {
     /// The address that it was sent to, which may be that of a group or of everybody. `None` where
     /// it is not told.
     pub to: Option<IpAddr>,
+    /// The address of this machine to answer from: `to`, unless that is a group's or everybody's.
+    /// `None` leaves it to the OS.
+    pub local: Option<IpAddr>,
     /// The index of the interface that it came in by.
     pub interface: Option<u32>,
     /// Its congestion mark.
@@ -139,6 +142,7 @@ impl Received {
             datagram_len: len,
             from,
             to: None,
+            local: None,
             interface: None,
             ecn: None,
         }

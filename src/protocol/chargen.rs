@@ -55,7 +55,7 @@ impl Chargen {
                 Sent::Queued => {}
                 // `on_drain` will call again.
                 Sent::HighWater => return,
-                Sent::Closed => return,
+                Sent::Closed | Sent::Dropped => return,
             }
         }
         cx.finish();

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Mail;
+use super::datagram::DatagramProtocol;
+use super::datagram_context::Destination;
 use super::driver::{Driver, IntoDriver};
-use crate::buffer::Outbox;
+use crate::buffer::{Bounds, DatagramQueue, Outbox};
 use crate::close::CloseReason;
-use crate::net::Connect;
+use crate::net::{Address, Bind, Connect};
 use crate::token::{Token, Tokens};
 
 /// What happened to a message. It may be ignored: the limits hold all the same.
@@ -25,6 +27,8 @@ pub enum Sent {
     HighWater,
     /// It was dropped: our side of the connection has ended, or is about to.
     Closed,
+    /// It was dropped for another reason, and counted. It happens to datagrams only.
+    Dropped,
 }
 
 /// Names a timer; like a [`Token`], it never comes to name another one.
@@ -57,6 +61,10 @@ pub struct Effects {
     pub(crate) high_water: usize,
     /// Frames delivered, ever.
     pub(crate) frames: u64,
+    /// Output of the datagram socket that has the event.
+    pub(crate) datagrams: DatagramQueue<Destination>,
+    /// Bytes of the largest datagram to the socket's peer; `None` if it has none.
+    pub(crate) max_to_peer: Option<usize>,
 }
 
 impl Effects {
@@ -67,6 +75,8 @@ impl Effects {
             intents: Intents::new(now),
             high_water: usize::MAX,
             frames: 0,
+            datagrams: DatagramQueue::new(Bounds::NONE),
+            max_to_peer: None,
         }
     }
 
@@ -177,6 +187,16 @@ pub(crate) enum Intent {
         to: Box<Connect>,
         driver: Box<dyn Driver>,
     },
+    Bind {
+        token: Token,
+        bind: Box<Bind>,
+        protocol: Box<dyn DatagramProtocol>,
+    },
+    Datagram {
+        by: Token,
+        to: Address,
+        bytes: Bytes,
+    },
     SetTimer {
         owner: Token,
         id: TimerId,
@@ -227,7 +247,7 @@ impl Intents {
         self.tokens.is_alive(token)
     }
 
-    /// Sends bytes, already encoded, over another connection.
+    /// Sends bytes, already encoded, over another connection; by a datagram socket, to its peer.
     ///
     /// What happens if that connection is too slow is its own limits' business: over its high
     /// water, `Listen::skip_when_slow` or `Connect::skip_when_slow` decides whether the bytes are
@@ -292,6 +312,32 @@ impl Intents {
             driver,
         });
         token
+    }
+
+    /// Opens a datagram socket, to be served by `protocol`. The outcome is an event: `on_open`, or
+    /// `on_close` with the reason.
+    pub fn bind(
+        &mut self,
+        bind: impl Into<Bind>,
+        protocol: impl DatagramProtocol + 'static,
+    ) -> Token {
+        let token = self.tokens.reserve();
+        self.list.push(Intent::Bind {
+            token,
+            bind: Box::new(bind.into()),
+            protocol: Box::new(protocol),
+        });
+        token
+    }
+
+    /// Sends a datagram to an address by another entry's datagram socket. If that is gone, or has
+    /// no room, the datagram is lost.
+    pub fn datagram_by(&mut self, by: Token, to: impl Into<Address>, bytes: impl Into<Bytes>) {
+        self.list.push(Intent::Datagram {
+            by,
+            to: to.into(),
+            bytes: bytes.into(),
+        });
     }
 
     /// Sets a timer that fires once, never early. `None` if this entry already has

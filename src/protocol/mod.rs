@@ -5,6 +5,8 @@
 
 mod chargen;
 mod context;
+mod datagram;
+mod datagram_context;
 mod discard;
 mod driver;
 mod echo;
@@ -14,6 +16,9 @@ use std::any::Any;
 
 pub use chargen::Chargen;
 pub use context::Context;
+pub use datagram::{Datagram, DatagramProtocol, SendCause, SendError};
+pub use datagram_context::DatagramContext;
+pub(crate) use datagram_context::{Destination, max_len};
 pub use discard::Discard;
 pub(crate) use driver::{Driven, Stop};
 pub use driver::{Driver, IntoDriver, Stack};

@@ -223,6 +223,7 @@ where
                 Outcome::Alive
             }
             Command::Send(..)
+            | Command::Datagram(..)
             | Command::Mail(_)
             | Command::Timer(_)
             | Command::OwnTimer(..)

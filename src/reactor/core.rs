@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::service::Service;
-use super::stats::Stats;
+use super::stats::{DatagramStats, Stats};
 use super::timers::{TimerKey, Wheel};
 use crate::buffer::Pool;
 use crate::close::CloseReason;
 use crate::connection::{Load, ticks_in};
 use crate::limits::Budgets;
-use crate::net::{Address, Network, Readiness, StreamOptions};
+use crate::net::{Address, DatagramOptions, Membership, Network, Readiness, StreamOptions};
 use crate::protocol::{Effects, Mail, TimerId};
 use crate::token::Token;
 
@@ -194,6 +194,8 @@ pub(super) enum Command {
     /// Send bytes that are already encoded. With a token: whoever is to be held while there is no
     /// room for more.
     Send(Bytes, Option<Token>),
+    /// Send a datagram to an address.
+    Datagram(Address, Bytes),
     Mail(Mail),
     Timer(TimerId),
     /// A timer of it was set, or is no more.
@@ -273,6 +275,39 @@ pub(super) trait Entry<N: Network> {
     /// Changes its socket options.
     fn set_options(&mut self, options: &StreamOptions, core: &mut Core<N>) -> std::io::Result<()> {
         let _ = (options, core);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// What it has done as a datagram socket.
+    fn datagram_stats(&self, core: &Core<N>) -> std::io::Result<DatagramStats> {
+        let _ = core;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Its options as a datagram socket.
+    fn datagram_options(&self, core: &Core<N>) -> std::io::Result<DatagramOptions> {
+        let _ = core;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Changes its options as a datagram socket.
+    fn set_datagram_options(
+        &mut self,
+        options: &DatagramOptions,
+        core: &mut Core<N>,
+    ) -> std::io::Result<()> {
+        let _ = (options, core);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Joins or leaves a multicast group.
+    fn change_membership(
+        &mut self,
+        membership: &Membership,
+        joins: bool,
+        core: &mut Core<N>,
+    ) -> std::io::Result<()> {
+        let _ = (membership, joins, core);
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }

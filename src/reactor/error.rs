@@ -21,6 +21,13 @@ pub enum Error {
         /// What the OS said.
         source: io::Error,
     },
+    /// The OS refused a datagram socket at an address, or one of its options or groups.
+    Bind {
+        /// The address, as text.
+        address: String,
+        /// What the OS said.
+        source: io::Error,
+    },
     /// The entry that the token named has ended.
     Gone,
     /// The OS refused something else.
@@ -32,6 +39,7 @@ impl fmt::Display for Error {
         match self {
             Error::Address(error) => write!(f, "{error}"),
             Error::Listen { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Error::Bind { address, source } => write!(f, "cannot bind to {address}: {source}"),
             Error::Gone => write!(f, "{Gone}"),
             Error::Io(error) => write!(f, "{error}"),
         }
@@ -41,7 +49,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Listen { source, .. } => Some(source),
+            Error::Listen { source, .. } | Error::Bind { source, .. } => Some(source),
             Error::Io(error) => Some(error),
             Error::Address(_) | Error::Gone => None,
         }

@@ -4,10 +4,12 @@
 //! door; `turn.rs` is the loop.
 
 mod acceptor;
+mod binding;
 mod commands;
 mod config;
 mod connecting;
 mod core;
+mod datagram;
 mod error;
 mod governor;
 mod mailbox;
@@ -15,8 +17,10 @@ mod os;
 mod service;
 mod source;
 mod stats;
+mod storm;
 mod stream;
 mod timers;
+mod transmit;
 mod turn;
 mod wishes;
 
@@ -32,7 +36,7 @@ pub use config::Config;
 pub use error::Error;
 pub use mailbox::{PostError, Remote};
 pub use source::{Progress, Source};
-pub use stats::{ServiceStats, Stats};
+pub use stats::{DatagramStats, ServiceStats, Stats};
 
 use self::core::{Command, Core, Due, Entry};
 use acceptor::Acceptor;

@@ -76,3 +76,30 @@ impl ServiceStats {
         self.closed.iter().sum()
     }
 }
+
+/// The counters of one datagram socket. All of them only grow, but for `queued` and `queued_len`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatagramStats {
+    /// Datagrams received, whether they were delivered or not.
+    pub received: u64,
+    /// Of these, how many were longer than `DatagramLimits::max_datagram` or the reactor's buffer:
+    /// delivered without their ends, or dropped, as `DatagramLimits::oversize` says.
+    pub truncated: u64,
+    /// Datagrams that the kernel took.
+    pub sent: u64,
+    /// Datagrams that were dropped because too many were waiting, or because the socket was closed
+    /// while they were.
+    pub queue_dropped: u64,
+    /// Datagrams that the storm guard held back.
+    pub storm_guarded: u64,
+    /// Datagrams that the OS refused to send.
+    pub send_errors: u64,
+    /// Reports about datagrams that were sent before: nobody receives there, …
+    pub reports: u64,
+    /// Datagrams that the kernel dropped because its receive buffer was full, where it tells.
+    pub kernel_dropped: u64,
+    /// Datagrams that wait to be sent.
+    pub queued: usize,
+    /// Bytes of them.
+    pub queued_len: usize,
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::core::{Command, Core, Due, Entry, Outcome};
 use super::mailbox::Mailbox;
 use super::{Error, Reactor};
-use crate::buffer::Reuse;
+use crate::buffer::{Bounds, DatagramQueue, Reuse};
 use crate::close::CloseReason;
 use crate::connection::ticks_in;
 use crate::net::{Network, Readiness};
@@ -267,6 +267,8 @@ impl<N: Network> Reactor<N> {
         }
         self.core.fx.out.reset();
         self.core.fx.control = Control::default();
+        // A datagram socket had lent its own.
+        self.core.fx.datagrams = DatagramQueue::new(Bounds::NONE);
         let Some(Some(entry)) = self.entries.get_mut(token.index()) else {
             return;
         };

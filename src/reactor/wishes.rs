@@ -56,6 +56,12 @@ impl<N: Network> Reactor<N> {
             Intent::Hold(token) => (token, Command::Hold),
             Intent::Release(token) => (token, Command::Release),
             Intent::Connect { token, to, driver } => return self.open(token, *to, driver),
+            Intent::Bind {
+                token,
+                bind,
+                protocol,
+            } => return self.open_datagram(token, *bind, protocol),
+            Intent::Datagram { by, to, bytes } => (by, Command::Datagram(to, bytes)),
             Intent::SetTimer {
                 owner,
                 id,

@@ -1,0 +1,406 @@
+//! `DatagramQueue`: datagrams that wait to be sent, bounded in number and in bytes.
+//!
+//! Boundaries are kept, and what is copied lies together, so that neighbours of one length and one
+//! destination are a train without further copying. Knows neither who fills nor who drains it, nor
+//! what a destination is.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// The queue of one socket. `D`: where to.
+#[derive(Debug)]
+pub(crate) struct DatagramQueue<D> {
+    records: VecDeque<Record<D>>,
+    /// The bytes of the records that have none of their own, in order.
+    ///
+    /// ```text
+    /// 0 ── sent ── head ── waiting ── flat.len()
+    /// ```
+    flat: Vec<u8>,
+    /// First byte that was not sent. Invariant: `head <= flat.len()`.
+    head: usize,
+    /// Bytes of all records. Invariant: `len <= bounds.max_len`.
+    len: usize,
+    bounds: Bounds,
+    /// More than half of a bound was taken, and it has not fallen to a quarter since.
+    is_over: bool,
+    /// Datagrams that were dropped, since that was last asked for.
+    dropped: u64,
+}
+
+/// How much may wait, and what happens beyond.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) max_count: usize,
+    pub(crate) max_len: usize,
+    /// Whether the oldest datagrams make room for a new one.
+    pub(crate) drops_oldest: bool,
+}
+
+impl Bounds {
+    /// Nothing waits.
+    pub(crate) const NONE: Bounds = Bounds {
+        max_count: 0,
+        max_len: 0,
+        drops_oldest: false,
+    };
+}
+
+#[derive(Debug)]
+struct Record<D> {
+    to: D,
+    len: usize,
+    /// Shared with other records, or none: then the next `len` bytes of `flat`.
+    shared: Option<Bytes>,
+}
+
+/// The datagrams that are to be sent next: one, or a train.
+#[derive(Debug)]
+pub(crate) struct Front<'a, D> {
+    pub(crate) to: &'a D,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) count: usize,
+    /// The length of each of them; the last may be shorter.
+    pub(crate) segment_len: usize,
+}
+
+impl<D: PartialEq> DatagramQueue<D> {
+    pub(crate) fn new(bounds: Bounds) -> DatagramQueue<D> {
+        DatagramQueue {
+            records: VecDeque::new(),
+            flat: Vec::new(),
+            head: 0,
+            len: 0,
+            bounds,
+            is_over: false,
+            dropped: 0,
+        }
+    }
+
+    /// Queues a copy.
+    ///
+    /// # Errors
+    /// There is no room, and older ones do not make any. Whom it was for is given back.
+    #[inline]
+    pub(crate) fn push(&mut self, to: D, bytes: &[u8]) -> Result<(), D> {
+        if !self.make_room(bytes.len()) {
+            return Err(to);
+        }
+        if self.head == self.flat.len() {
+            self.flat.clear();
+            self.head = 0;
+        }
+        self.flat.extend_from_slice(bytes);
+        self.record(to, bytes.len(), None);
+        Ok(())
+    }
+
+    /// Queues a reference. Short ones are copied, which is cheaper.
+    ///
+    /// # Errors
+    /// As [`DatagramQueue::push`].
+    pub(crate) fn push_shared(&mut self, to: D, bytes: Bytes) -> Result<(), D> {
+        if bytes.len() < SHARED_MIN_LEN {
+            return self.push(to, &bytes);
+        }
+        if !self.make_room(bytes.len()) {
+            return Err(to);
+        }
+        self.record(to, bytes.len(), Some(bytes));
+        Ok(())
+    }
+
+    #[inline]
+    fn record(&mut self, to: D, len: usize, shared: Option<Bytes>) {
+        self.records.push_back(Record { to, len, shared });
+        self.len += len;
+        let is_over = self.records.len() > self.bounds.max_count / 2;
+        self.is_over |= is_over || self.len > self.bounds.max_len / 2;
+    }
+
+    #[inline]
+    fn make_room(&mut self, len: usize) -> bool {
+        let has_room =
+            self.records.len() < self.bounds.max_count && len <= self.bounds.max_len - self.len;
+        has_room || self.make_room_slowly(len)
+    }
+
+    #[cold]
+    fn make_room_slowly(&mut self, len: usize) -> bool {
+        let may_fit = self.bounds.max_count > 0 && len <= self.bounds.max_len;
+        if !(self.bounds.drops_oldest && may_fit) {
+            self.dropped += 1;
+            return false;
+        }
+        while self.records.len() >= self.bounds.max_count || self.len + len > self.bounds.max_len {
+            self.pop(1);
+            self.dropped += 1;
+        }
+        true
+    }
+
+    /// What is to be sent next: as many datagrams of one length to one destination as come one
+    /// after the other, at most `max_train`.
+    #[inline]
+    pub(crate) fn front(&self, max_train: usize) -> Option<Front<'_, D>> {
+        let first = self.records.front()?;
+        if let Some(bytes) = &first.shared {
+            return Some(Front {
+                to: &first.to,
+                bytes,
+                count: 1,
+                segment_len: first.len,
+            });
+        }
+        let mut count = 1;
+        let mut len = first.len;
+        if max_train > 1 && first.len > 0 {
+            for next in self.records.iter().skip(1).take(max_train - 1) {
+                let fits = next.len <= first.len && next.len > 0 && len + next.len <= MAX_TRAIN_LEN;
+                if next.shared.is_some() || !fits || next.to != first.to {
+                    break;
+                }
+                count += 1;
+                len += next.len;
+                if next.len < first.len {
+                    break;
+                }
+            }
+        }
+        Some(Front {
+            to: &first.to,
+            bytes: &self.flat[self.head..self.head + len],
+            count,
+            segment_len: first.len,
+        })
+    }
+
+    /// Forgets the next `count` datagrams.
+    #[inline]
+    pub(crate) fn pop(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(record) = self.records.pop_front() else {
+                break;
+            };
+            self.len -= record.len;
+            if record.shared.is_none() {
+                self.head += record.len;
+            }
+        }
+        if self.records.is_empty() {
+            self.flat.clear();
+            self.head = 0;
+        } else if self.head >= COMPACT_MIN_LEN && self.head * 2 >= self.flat.len() {
+            self.flat.drain(..self.head);
+            self.head = 0;
+        }
+    }
+
+    /// Forgets everything; it counts as dropped.
+    pub(crate) fn clear(&mut self) {
+        self.dropped += self.records.len() as u64;
+        self.pop(self.records.len());
+        self.is_over = false;
+    }
+
+    /// Whether it has run low after it was over: once for each time.
+    pub(crate) fn take_drained(&mut self) -> bool {
+        let is_low = self.records.len() <= self.bounds.max_count / 4;
+        let is_drained = self.is_over && is_low && self.len <= self.bounds.max_len / 4;
+        if is_drained {
+            self.is_over = false;
+        }
+        is_drained
+    }
+
+    /// Whether more than half of what may wait does.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Datagrams that were dropped since the last call.
+    #[inline]
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Datagrams that wait.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Gives memory back after a peak. Call it when the queue is empty, now and then.
+    pub(crate) fn shrink(&mut self) {
+        self.flat.shrink_to(KEPT_LEN);
+        self.records.shrink_to(KEPT_COUNT);
+    }
+}
+
+/// From this length on, shared bytes are queued by reference.
+const SHARED_MIN_LEN: usize = 512;
+/// Sent bytes at the front that are not worth moving for.
+const COMPACT_MIN_LEN: usize = 16 * 1024;
+/// Bytes of a train: it leaves as one IP packet as far as the kernel is concerned, and is cut by
+/// the network card (udp(7), `UDP_SEGMENT`).
+const MAX_TRAIN_LEN: usize = 65_507;
+/// What an idle queue keeps.
+const KEPT_LEN: usize = 128 * 1024;
+const KEPT_COUNT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(max_count: usize, max_len: usize, drops_oldest: bool) -> DatagramQueue<u8> {
+        DatagramQueue::new(Bounds {
+            max_count,
+            max_len,
+            drops_oldest,
+        })
+    }
+
+    /// Takes everything out, in trains of at most `max_train`, as (destination, datagrams).
+    fn drain(queue: &mut DatagramQueue<u8>, max_train: usize) -> Vec<(u8, Vec<Vec<u8>>)> {
+        let mut all = Vec::new();
+        while let Some(front) = queue.front(max_train) {
+            let mut train: Vec<_> = front
+                .bytes
+                .chunks(front.segment_len.max(1))
+                .map(Vec::from)
+                .collect();
+            if front.bytes.is_empty() {
+                train.push(Vec::new());
+            }
+            assert_eq!(train.len(), front.count);
+            all.push((*front.to, train));
+            let count = front.count;
+            queue.pop(count);
+        }
+        assert_eq!((queue.len(), queue.count()), (0, 0));
+        all
+    }
+
+    #[test]
+    fn datagrams_leave_one_by_one_in_the_order_they_came() {
+        let mut queue = queue(100, 100_000, false);
+        let sent: Vec<Vec<u8>> = (0..50_u8).map(|n| vec![n; usize::from(n) * 30]).collect();
+        for (at, bytes) in sent.iter().enumerate() {
+            if at % 3 == 0 {
+                queue.push_shared(1, Bytes::copy_from_slice(bytes)).unwrap();
+            } else {
+                queue.push(1, bytes).unwrap();
+            }
+        }
+        let got: Vec<_> = drain(&mut queue, 1)
+            .into_iter()
+            .flat_map(|(_, all)| all)
+            .collect();
+        assert!(got == sent);
+    }
+
+    #[test]
+    fn neighbours_of_one_length_and_destination_are_a_train_whose_last_may_be_shorter() {
+        let mut queue = queue(100, 100_000, false);
+        for (to, len) in [
+            (1, 5),
+            (1, 5),
+            (1, 3),
+            (1, 5),
+            (2, 5),
+            (2, 6),
+            (2, 0),
+            (2, 6),
+        ] {
+            queue.push(to, &vec![to; len]).unwrap();
+        }
+        let trains: Vec<(u8, Vec<usize>)> = drain(&mut queue, 64)
+            .into_iter()
+            .map(|(to, all)| (to, all.iter().map(Vec::len).collect()))
+            .collect();
+        let expected = [
+            (1, vec![5, 5, 3]),
+            (1, vec![5]),
+            (2, vec![5]),
+            (2, vec![6]),
+            (2, vec![0]),
+            (2, vec![6]),
+        ];
+        assert_eq!(trains, expected);
+    }
+
+    #[test]
+    fn a_train_is_no_longer_than_one_packet_nor_than_was_asked_for() {
+        let mut queue = queue(1000, 1 << 20, false);
+        for _ in 0..300 {
+            queue.push(1, &[0; 1400]).unwrap();
+        }
+        assert_eq!(queue.front(1000).map(|front| front.count), Some(46));
+        assert_eq!(queue.front(7).map(|front| front.count), Some(7));
+    }
+
+    #[test]
+    fn the_newest_or_the_oldest_is_dropped_and_counted() {
+        for (drops_oldest, left) in [(false, [0, 1, 2]), (true, [2, 3, 4])] {
+            let mut queue = queue(3, 1000, drops_oldest);
+            let pushed: Vec<bool> = (0..5).map(|n| queue.push(n, &[n]).is_ok()).collect();
+            assert_eq!(pushed, [true, true, true, drops_oldest, drops_oldest]);
+            assert_eq!(queue.take_dropped(), 2);
+            let got: Vec<u8> = drain(&mut queue, 1).iter().map(|(to, _)| *to).collect();
+            assert_eq!(got, left);
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_too_and_what_never_fits_throws_nothing_out() {
+        let mut queue = queue(100, 10, true);
+        queue.push(1, &[0; 6]).unwrap();
+        assert_eq!(queue.push(2, &[0; 11]), Err(2));
+        assert_eq!(queue.count(), 1);
+        queue.push(3, &[0; 5]).unwrap();
+        assert_eq!(drain(&mut queue, 1), [(3, vec![vec![0; 5]])]);
+        assert_eq!(queue.take_dropped(), 2);
+    }
+
+    #[test]
+    fn it_has_drained_once_after_it_was_over() {
+        let mut queue = queue(8, 1000, false);
+        for n in 0..5 {
+            assert!(!queue.is_over());
+            queue.push(n, &[n]).unwrap();
+        }
+        assert!(queue.is_over());
+        queue.pop(2);
+        assert!(!queue.take_drained());
+        queue.pop(1);
+        assert!(queue.take_drained());
+        assert!(!queue.take_drained());
+    }
+
+    #[test]
+    fn a_queue_that_never_runs_empty_does_not_grow() {
+        let mut queue = queue(100, 1 << 20, false);
+        queue.push(1, &[1; 1000]).unwrap();
+        for _ in 0..10_000 {
+            queue.push(1, &[2; 1000]).unwrap();
+            queue.pop(1);
+        }
+        assert!(
+            queue.flat.capacity() < 64 * 1024,
+            "{}",
+            queue.flat.capacity()
+        );
+    }
+}
