@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::file::FileBody;
+use super::permit::Permit;
 use super::reply::Awaited;
 use super::response::Response;
 use crate::protocol::Driver;
@@ -105,6 +106,27 @@ impl Body {
         }
     }
 
+    /// Is counted as under way until it is sent, or until it is there. Bytes are there already.
+    pub(crate) fn held_by(self, permit: Box<Permit>) -> Body {
+        match self {
+            Body::Source(source, len) => Body::Source(Box::new(Held { source, permit }), len),
+            Body::File(mut file) => {
+                file.hold(permit);
+                Body::File(file)
+            }
+            Body::Awaited(mut awaited) => {
+                awaited.hold(permit);
+                Body::Awaited(awaited)
+            }
+            Body::Later(wait, make) => Body::Later(wait, Box::new(move || make().held_by(permit))),
+            body @ (Body::Empty
+            | Body::Static(_)
+            | Body::Owned(_)
+            | Body::Shared(_)
+            | Body::Switch(_)) => body,
+        }
+    }
+
     /// The bytes, to be kept.
     pub(crate) fn into_bytes(self) -> Bytes {
         match self {
@@ -118,6 +140,27 @@ impl Body {
             | Body::Later(..)
             | Body::Switch(_) => Bytes::new(),
         }
+    }
+}
+
+/// A source that is counted.
+struct Held {
+    source: Box<dyn Source>,
+    #[expect(dead_code, reason = "it is dropped")]
+    permit: Box<Permit>,
+}
+
+impl Source for Held {
+    fn pull(&mut self, out: &mut Vec<u8>) -> Pulled {
+        self.source.pull(out)
+    }
+
+    fn trailers(&mut self) -> Vec<(String, String)> {
+        self.source.trailers()
+    }
+
+    fn on_shutdown(&mut self) {
+        self.source.on_shutdown();
     }
 }
 

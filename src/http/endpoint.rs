@@ -5,11 +5,16 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::body::Body;
+use super::fields::Fields;
 use super::method::{Method, Version};
+use super::permit::Permit;
+use super::reply::Awaited;
 use super::request::Request;
 use super::response::Response;
 use super::service::{Flow, Receiver};
 use super::status::Status;
+use crate::protocol::Intents;
 
 pub(super) type Handler = Rc<dyn Fn(&mut Request<'_>) -> Response>;
 pub(super) type Wrap = Rc<dyn Fn(&mut Request<'_>, Next<'_>) -> Response>;
@@ -77,6 +82,59 @@ impl Next<'_> {
 impl fmt::Debug for Next<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Next")
+    }
+}
+
+/// What is wrapped around is shown, where the answer is not there yet.
+pub(super) fn yet_to_come() -> Response {
+    Response {
+        body: Body::Awaited(Awaited::nothing()),
+        ..Response::default()
+    }
+}
+
+/// A refusal that was made of [`yet_to_come`] has no body.
+pub(super) fn without_body(mut response: Response) -> Response {
+    if matches!(&response.body, Body::Awaited(awaited) if awaited.is_lost()) {
+        response.body = Body::Empty;
+    }
+    response
+}
+
+/// A receiver, and what was wrapped around it before its answer was there.
+pub(super) struct Wrapped {
+    receiver: Box<dyn Receiver>,
+    fields: Vec<u8>,
+    #[expect(dead_code, reason = "it is dropped")]
+    permit: Option<Box<Permit>>,
+}
+
+impl Wrapped {
+    /// `wrapped` is what became of [`yet_to_come`].
+    pub(super) fn new(receiver: Box<dyn Receiver>, wrapped: Response) -> Wrapped {
+        let permit = match wrapped.body {
+            Body::Awaited(awaited) => awaited.into_permit(),
+            _ => None,
+        };
+        Wrapped {
+            receiver,
+            fields: wrapped.fields,
+            permit,
+        }
+    }
+}
+
+impl Receiver for Wrapped {
+    fn on_bytes(&mut self, bytes: &[u8], intents: &mut Intents) -> Flow {
+        match self.receiver.on_bytes(bytes, intents) {
+            Flow::Answer(response) => Flow::Answer(response.with_fields(&self.fields)),
+            flow @ (Flow::More | Flow::Pause) => flow,
+        }
+    }
+
+    fn on_end(&mut self, trailers: Fields<'_>, intents: &mut Intents) -> Response {
+        let response = self.receiver.on_end(trailers, intents);
+        response.with_fields(&self.fields)
     }
 }
 

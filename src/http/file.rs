@@ -8,11 +8,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::permit::Permit;
+
 /// Bytes of an open file that are yet to be sent. One descriptor, and no memory of its own.
 pub(crate) struct FileBody {
     file: File,
     /// Invariant: `start <= end`.
     left: Range<u64>,
+    permit: Option<Box<Permit>>,
 }
 
 impl FileBody {
@@ -22,6 +25,7 @@ impl FileBody {
         FileBody {
             file,
             left: range.start..end,
+            permit: None,
         }
     }
 
@@ -29,6 +33,11 @@ impl FileBody {
     pub(crate) fn set_range(&mut self, range: Range<u64>) {
         let end = range.end.max(range.start);
         self.left = range.start..end;
+    }
+
+    /// Counts as under way until it is dropped.
+    pub(crate) fn hold(&mut self, permit: Box<Permit>) {
+        self.permit = Some(permit.join(self.permit.take()));
     }
 
     /// How many bytes are left.

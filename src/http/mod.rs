@@ -24,6 +24,7 @@
 //! - [`Response`]: complete, streamed ([`Source`]), later ([`Reply`], [`Response::after`]), or the
 //!   handing over of the connection ([`Response::upgrade`]).
 //! - [`Receiver`]: a request's body, piece by piece.
+//! - [`wraps`]: authentication, CORS and limits around handlers.
 //! - [`Files`]: the files of a directory.
 //! - [`Feed`]: server-sent events, to whoever has subscribed.
 //! - [`Limits`]: every bound, and what happens at it.
@@ -45,6 +46,7 @@ mod head;
 mod limits;
 mod method;
 mod paths;
+mod permit;
 mod reply;
 mod request;
 mod response;
@@ -58,6 +60,7 @@ mod summary;
 mod target;
 #[cfg(test)]
 mod testing;
+pub mod wraps;
 mod writer;
 
 pub use body::{Nudge, Pulled, Source};

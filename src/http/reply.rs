@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use super::body::Body;
+use super::permit::Permit;
 use super::response::Response;
 use super::status::Status;
 use crate::protocol::Intents;
@@ -30,6 +31,7 @@ impl Reply {
         let link = Arc::new(());
         let awaited = Awaited {
             link: Arc::downgrade(&link),
+            permit: None,
         };
         (Reply { token, link }, awaited)
     }
@@ -74,15 +76,33 @@ impl fmt::Debug for Reply {
 }
 
 /// What a connection remembers of a reply that it waits for.
-#[derive(Debug)]
 pub(crate) struct Awaited {
     link: Weak<()>,
+    permit: Option<Box<Permit>>,
 }
 
 impl Awaited {
     /// Whether nobody is left who could answer.
     pub(crate) fn is_lost(&self) -> bool {
         self.link.strong_count() == 0
+    }
+
+    /// What is never answered: it stands for what is to come.
+    pub(crate) fn nothing() -> Awaited {
+        Awaited {
+            link: Weak::new(),
+            permit: None,
+        }
+    }
+
+    /// Counts as under way until it is dropped.
+    pub(crate) fn hold(&mut self, permit: Box<Permit>) {
+        self.permit = Some(permit.join(self.permit.take()));
+    }
+
+    /// What it is counted by.
+    pub(crate) fn into_permit(self) -> Option<Box<Permit>> {
+        self.permit
     }
 
     /// Whether `answer` is the one.

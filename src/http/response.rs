@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::body::{Body, Source};
 use super::fields::{is_token, is_value};
 use super::file::FileBody;
+use super::permit::Permit;
 use super::status::Status;
 use crate::protocol::IntoDriver;
 
@@ -202,6 +203,18 @@ impl Response {
     #[must_use]
     pub fn close(mut self) -> Response {
         self.closes = true;
+        self
+    }
+
+    /// With these field lines besides, which are valid.
+    pub(crate) fn with_fields(mut self, fields: &[u8]) -> Response {
+        self.fields.extend_from_slice(fields);
+        self
+    }
+
+    /// Is counted as under way, as far as it takes time.
+    pub(crate) fn held_by(mut self, permit: Box<Permit>) -> Response {
+        self.body = self.body.held_by(permit);
         self
     }
 

@@ -5,7 +5,10 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::endpoint::{Action, End, Endpoint, Handler, MakeReceiver, Next, Wrap, not_implemented};
+use super::endpoint::{
+    Action, End, Endpoint, Handler, MakeReceiver, Next, Wrap, Wrapped, not_implemented,
+    without_body, yet_to_come,
+};
 use super::error::RouteError;
 use super::fields::is_token;
 use super::head::Head;
@@ -221,14 +224,26 @@ impl Router {
     /// around last is outermost.
     ///
     /// A body that is received piece by piece has begun to arrive before its answer exists: there,
-    /// what is wrapped around sees an empty answer of 200 first, and may refuse by answering with
-    /// another status.
+    /// what is wrapped around sees an answer of 200 without a body. Fields that it adds are added
+    /// to the real answer later; with another status it refuses.
     #[must_use]
     pub fn wrap(
         mut self,
         wrap: impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static,
     ) -> Router {
         self.wraps.insert(0, Rc::new(wrap));
+        self
+    }
+
+    /// As [`Router::wrap`], around the handlers that were added last: those of one pattern.
+    #[must_use]
+    pub fn wrap_route(
+        mut self,
+        wrap: impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static,
+    ) -> Router {
+        if let Some(route) = self.routes.get_mut(self.last) {
+            route.wraps.insert(0, Rc::new(wrap));
+        }
         self
     }
 
@@ -443,20 +458,24 @@ impl Router {
         inner: &[Wrap],
         request: &mut Request<'_>,
     ) -> Accept {
-        if !self.wraps.is_empty() || !inner.is_empty() {
-            let next = Next {
-                outer: &self.wraps,
-                inner,
-                end: End::Answer(Response::default()),
+        if self.wraps.is_empty() && inner.is_empty() {
+            return match make(request) {
+                Ok(receiver) => Accept::Stream(receiver),
+                Err(response) => Accept::Refuse(response),
             };
-            let response = next.run(request);
-            if response.status != Status::OK {
-                return Accept::Refuse(response);
-            }
+        }
+        let next = Next {
+            outer: &self.wraps,
+            inner,
+            end: End::Answer(yet_to_come()),
+        };
+        let wrapped = next.run(request);
+        if wrapped.status != Status::OK || wrapped.error.is_some() {
+            return Accept::Refuse(without_body(wrapped));
         }
         match make(request) {
-            Ok(receiver) => Accept::Stream(receiver),
-            Err(response) => Accept::Refuse(response),
+            Ok(receiver) => Accept::Stream(Box::new(Wrapped::new(receiver, wrapped))),
+            Err(response) => Accept::Refuse(response.with_fields(&wrapped.fields)),
         }
     }
 }

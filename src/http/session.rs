@@ -81,8 +81,11 @@ impl Session {
             return overtaken(cx);
         }
         let asked = self.begin(head);
-        let response = self.refusal(head, body, cx);
-        let response = response.unwrap_or_else(|| self.call(head, body, Fields::default(), cx));
+        let response = match self.refusal_of_head(head) {
+            Some(refusal) => refusal,
+            None if body.is_empty() => self.call(head, body, Fields::default(), cx),
+            None => self.call_with_body(head, body, cx),
+        };
         self.answer(response, asked, cx);
     }
 
@@ -102,20 +105,20 @@ impl Session {
         response
     }
 
-    /// Why a request that is here as a whole is not to be handled.
-    #[inline]
-    fn refusal(&self, head: &Head<'_>, body: &[u8], cx: &mut Cx<'_>) -> Option<Response> {
-        if let Some(refusal) = self.refusal_of_head(head) {
-            return Some(refusal);
-        }
-        if body.is_empty() {
-            return None;
-        }
-        let request = &mut Request::new(head, &[], Fields::default(), cx);
-        match self.server.service.accept(request) {
-            Accept::Buffer(limit) if body.len() > self.body_limit(limit) => Some(too_large()),
-            Accept::Refuse(response) => Some(response),
-            Accept::Buffer(_) | Accept::Stream(_) => None,
+    /// A body that is here already is treated as one that is yet to come.
+    fn call_with_body(&self, head: &Head<'_>, body: &[u8], cx: &mut Cx<'_>) -> Response {
+        let accept = {
+            let request = &mut Request::new(head, &[], Fields::default(), cx);
+            self.server.service.accept(request)
+        };
+        match accept {
+            Accept::Buffer(limit) if body.len() > self.body_limit(limit) => too_large(),
+            Accept::Buffer(_) => self.call(head, body, Fields::default(), cx),
+            Accept::Refuse(response) => response,
+            Accept::Stream(mut receiver) => match receiver.on_bytes(body, cx) {
+                Flow::Answer(response) => response,
+                Flow::More | Flow::Pause => receiver.on_end(Fields::default(), cx),
+            },
         }
     }
 

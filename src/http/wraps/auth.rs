@@ -1,0 +1,205 @@
+//! Authentication (RFC 9110, section 11): Basic (RFC 7617) and Bearer (RFC 6750).
+//!
+//! Takes credentials apart. Knows nobody: whether they are good is the user's to say.
+
+use crate::http::endpoint::Next;
+use crate::http::request::Request;
+use crate::http::response::Response;
+use crate::http::status::Status;
+
+/// Lets those through whose user name and password `check` finds good; others are answered 401.
+///
+/// `check` should compare secrets in constant time (with the crate `subtle`, say), because how long
+/// a comparison takes tells how much of a guess is right; and it must not block: hashing a password
+/// properly takes long by design, so do that elsewhere, once, and hand out tokens.
+///
+/// What a route puts together before it is called, a body of up to its limit, is put together for
+/// strangers too.
+pub fn basic_auth(
+    realm: &str,
+    check: impl Fn(&str, &str) -> bool + 'static,
+) -> impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static {
+    let challenge = format!("Basic realm={}, charset=\"UTF-8\"", quoted(realm));
+    move |request, next| match basic_credentials(request) {
+        Some((user, password)) if check(&user, &password) => next.run(request),
+        _ => unauthorized(&challenge),
+    }
+}
+
+/// Lets those through whose token `check` finds good; others are answered 401. As for
+/// [`basic_auth`], `check` should compare in constant time, and must not block.
+pub fn bearer_auth(
+    realm: &str,
+    check: impl Fn(&str) -> bool + 'static,
+) -> impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static {
+    let challenge = format!("Bearer realm={}", quoted(realm));
+    // RFC 6750, section 3.1: who sent nothing is told nothing.
+    let invalid = format!("{challenge}, error=\"invalid_token\"");
+    move |request, next| match bearer_token(request) {
+        Some(token) if check(token) => next.run(request),
+        Some(_) => unauthorized(&invalid),
+        None => unauthorized(&challenge),
+    }
+}
+
+/// The user name and the password that a request was sent with (RFC 7617, section 2).
+pub fn basic_credentials(request: &Request<'_>) -> Option<(String, String)> {
+    let pair = String::from_utf8(decode_base64(credentials(request, "basic")?)?).ok()?;
+    let (user, password) = pair.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// The token that a request was sent with (RFC 6750, section 2.1).
+pub fn bearer_token<'a>(request: &Request<'a>) -> Option<&'a str> {
+    credentials(request, "bearer")
+}
+
+/// What follows the name of the scheme, if it is this one, and there is only one such field.
+fn credentials<'a>(request: &Request<'a>, scheme: &str) -> Option<&'a str> {
+    let mut values = request.head().fields().get_all("authorization");
+    let value = std::str::from_utf8(values.next()?).ok()?;
+    let (own, credentials) = value.split_once(' ')?;
+    let credentials = credentials.trim_start_matches(' ');
+    let is_it = own.eq_ignore_ascii_case(scheme) && values.next().is_none();
+    (is_it && !credentials.is_empty()).then_some(credentials)
+}
+
+fn unauthorized(challenge: &str) -> Response {
+    Response::error(Status::UNAUTHORIZED).header("WWW-Authenticate", challenge)
+}
+
+/// A quoted string (RFC 9110, section 5.6.4). Control characters cannot be in one, and are left
+/// out.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars().filter(|letter| !letter.is_control()) {
+        if matches!(letter, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Base64 (RFC 4648, section 4), strictly: the padding is there, and unused bits are zero.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let padding_len = text.len() - digits.len();
+    if !text.len().is_multiple_of(4) || padding_len > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    let (mut bits, mut bit_count) = (0_u32, 0);
+    for digit in digits.bytes() {
+        bits = bits << 6 | u32::from(base64_value(digit)?);
+        bit_count += 6;
+        if bit_count >= 8 {
+            bit_count -= 8;
+            // The lowest eight bits are what is meant.
+            bytes.push((bits >> bit_count) as u8);
+            bits &= (1 << bit_count) - 1;
+        }
+    }
+    (bits == 0).then_some(bytes)
+}
+
+fn base64_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::ask;
+    use crate::http::{Router, Server};
+
+    fn server() -> Server {
+        let basic = Router::new()
+            .get("/", |request| {
+                let (user, _) = basic_credentials(request).unwrap_or_default();
+                Response::text(format!("hello, {user}"))
+            })
+            .wrap(basic_auth("a \"b\"\r\n", |user, password| {
+                (user, password) == ("Aladdin", "open:sesame")
+            }));
+        let bearer = Router::new()
+            .get("/", |_| Response::text("hello"))
+            .wrap(bearer_auth("api", |token| token == "good"));
+        Server::new(Router::new().nest("/basic", basic).nest("/bearer", bearer))
+    }
+
+    #[track_caller]
+    fn check(path: &str, fields: &str, status: u16, part: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        let answer = ask(&server(), request.as_bytes());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{fields:?}: {answer}"
+        );
+        assert!(answer.contains(part), "{fields:?}: {answer}");
+    }
+
+    #[test]
+    fn basic_credentials_are_checked_rfc_7617() {
+        let good = "Authorization: basic QWxhZGRpbjpvcGVuOnNlc2FtZQ==\r\n";
+        check("/basic", good, 200, "hello, Aladdin");
+        let challenge = "WWW-Authenticate: Basic realm=\"a \\\"b\\\"\", charset=\"UTF-8\"\r\n";
+        for bad in [
+            "",
+            "Authorization: Basic\r\n",
+            "Authorization: Basic \r\n",
+            "Authorization: Basic QWxhZGRpbjo=\r\n",
+            "Authorization: Basic QWxhZGRpbg==\r\n",
+            "Authorization: Basic QWxhZGRpbjpvcGVuOnNlc2FtZQ\r\n",
+            "Authorization: Bearer QWxhZGRpbjpvcGVuOnNlc2FtZQ==\r\n",
+            &good.repeat(2),
+        ] {
+            check("/basic", bad, 401, challenge);
+        }
+    }
+
+    #[test]
+    fn a_token_is_checked_rfc_6750() {
+        check("/bearer", "Authorization: BEARER good\r\n", 200, "hello");
+        check(
+            "/bearer",
+            "",
+            401,
+            "WWW-Authenticate: Bearer realm=\"api\"\r\n",
+        );
+        let bad = "Authorization: Bearer bad\r\n";
+        check(
+            "/bearer",
+            bad,
+            401,
+            "realm=\"api\", error=\"invalid_token\"\r\n",
+        );
+    }
+
+    #[test]
+    fn base64_is_read_strictly_rfc_4648() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("Zg==", b"f"),
+            ("Zm8=", b"fo"),
+            ("Zm9v", b"foo"),
+            ("Zm9vYmFy", b"foobar"),
+            ("+/+/", &[0xfb, 0xff, 0xbf]),
+        ] {
+            assert_eq!(decode_base64(text).as_deref(), Some(bytes), "{text}");
+        }
+        for bad in [
+            "Z", "Zg", "Zg=", "Zh==", "Zm9=", "====", "Z===", "Zg==Zg==", "Zm 9", "Zm-_",
+        ] {
+            assert_eq!(decode_base64(bad), None, "{bad}");
+        }
+    }
+}
