@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use windlass::Reactor;
-use windlass::http::{Event, Feed, FeedLimits, Nudge, Response, Router, Server, Slow};
+use windlass::http::{Event, Feed, FeedLimits, Response, Router, Server, Slow};
 use windlass::net::{Memory, MemoryPeer};
 
 const ADDRESS: &str = "10.0.0.1:80";
@@ -102,10 +102,11 @@ fn what_is_published_reaches_all_who_have_subscribed_at_once() {
 fn a_feed_is_published_to_from_outside_of_callbacks() {
     let mut world = World::new(FeedLimits::default());
     let (peer, _) = world.subscribe("");
-    let reactor = &mut world.reactor;
-    world.feed.publish_with(&Event::new("outside"), |token| {
-        reactor.mail(token, Nudge).unwrap();
-    });
+    let feed = &world.feed;
+    let event = Event::new("outside");
+    world
+        .reactor
+        .with_intents(|intents| feed.publish(intents, &event));
     world.turn();
     assert_eq!(received(&peer), chunk("data: outside\n\n"));
 }

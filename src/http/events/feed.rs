@@ -162,23 +162,16 @@ impl Feed {
             .header("X-Accel-Buffering", "no")
     }
 
-    /// Sends an event to all who have subscribed.
+    /// Sends an event to all who have subscribed: from any callback, or by way of
+    /// `Reactor::with_intents` from outside of them.
     pub fn publish(&self, intents: &mut Intents, event: &Event) {
-        self.publish_with(event, |token| intents.mail_to(token, Nudge));
-    }
-
-    /// As [`Feed::publish`], for where there are no `Intents`: `nudge` has to send a [`Nudge`] to
-    /// each of the tokens, as `Reactor::mail` does.
-    pub fn publish_with(&self, event: &Event, nudge: impl FnMut(Token)) {
         let text = Bytes::from(event.to_string());
         let mut shared = self.shared.borrow_mut();
         shared.keep(event, &text);
         let limits = shared.limits.clone();
-        let idle = shared.for_each(|queue| {
-            queue.push(&text, &limits);
-        });
-        drop(shared);
-        idle.into_iter().for_each(nudge);
+        for token in shared.for_each(|queue| queue.push(&text, &limits)) {
+            intents.mail_to(token, Nudge);
+        }
     }
 
     /// Ends all streams behind what is queued; browsers come back.
