@@ -12,8 +12,9 @@ use socket2::{Domain, SockAddr, SockRef, Socket};
 use super::address::Address;
 use super::bind::{Bind, DatagramOptions, Membership};
 use super::datagrams::{Received, Report, Transmit};
+use super::extras::Extras;
 use super::unix_path::BoundPath;
-use super::{datagram_opts, listener, socket};
+use super::{datagram_opts, listener, socket, sockopt};
 use crate::close::OsError;
 
 /// A datagram socket of the operating system's: UDP or Unix.
@@ -36,7 +37,7 @@ pub struct OsDatagram {
 
 #[derive(Debug)]
 enum Handle {
-    Udp(UdpSocket),
+    Udp(UdpSocket, Extras),
     Unix(UnixDatagram),
 }
 
@@ -66,9 +67,10 @@ impl OsDatagram {
         for membership in &bind.memberships {
             datagram_opts::join(&socket, membership)?;
         }
+        let own = own_address(&socket);
         let mut datagram = OsDatagram {
-            own: own_address(&socket),
-            handle: Handle::new(socket, domain),
+            handle: Handle::new(socket, domain, own.is_some(), &bind.options)?,
+            own,
             domain,
             _path: path,
             peer: None,
@@ -101,16 +103,27 @@ impl OsDatagram {
 
     #[inline]
     pub(super) fn receive(&mut self, buf: &mut [u8]) -> io::Result<Received> {
+        if let Handle::Udp(socket, extras) = &mut self.handle
+            && extras.is_used()
+        {
+            return extras.receive(socket, buf, self.own);
+        }
         let whole_len = if self.is_always_whole(buf.len()) {
             None
         } else {
             self.peek_len()?
         };
-        let (len, from) = match &self.handle {
-            Handle::Udp(socket) => {
-                let (len, from) = socket::retry(|| socket.recv_from(buf))?;
-                (len, Address::Ip(from))
-            }
+        let (len, from) = match &mut self.handle {
+            Handle::Udp(socket, extras) => match socket::retry(|| socket.recv_from(buf)) {
+                Ok((len, from)) => {
+                    extras.on_received(socket, from, len, buf.len());
+                    (len, Address::Ip(from))
+                }
+                Err(error) => {
+                    extras.on_pause();
+                    return Err(error);
+                }
+            },
             Handle::Unix(socket) => {
                 let (len, from) = socket::retry(|| socket.recv_from(buf))?;
                 (len, socket::unix_address(&from))
@@ -147,14 +160,17 @@ impl OsDatagram {
     }
 
     #[inline]
-    fn transmit_plain(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+    fn transmit_plain(&mut self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if Extras::is_needed(transmit) {
+            return self.transmit_with_extras(transmit);
+        }
         let bytes = transmit.bytes;
         let sent = match (&self.handle, transmit.to) {
-            (Handle::Udp(socket), Some(Address::Ip(to))) => {
+            (Handle::Udp(socket, _), Some(Address::Ip(to))) => {
                 let to = self.mapped(*to);
                 socket::retry(|| socket.send_to(bytes, to))
             }
-            (Handle::Udp(socket), None) => socket::retry(|| socket.send(bytes)),
+            (Handle::Udp(socket, _), None) => socket::retry(|| socket.send(bytes)),
             (Handle::Unix(socket), None) => socket::retry(|| socket.send(bytes)),
             (_, Some(to)) => {
                 let to = self.destination(to)?;
@@ -163,6 +179,17 @@ impl OsDatagram {
             }
         };
         sent.map(drop)
+    }
+
+    fn transmit_with_extras(&mut self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let to = match transmit.to {
+            Some(Address::Ip(to)) => Some(self.mapped(*to)),
+            Some(Address::Unix(_) | Address::Abstract(_) | Address::Unnamed) | None => None,
+        };
+        match &mut self.handle {
+            Handle::Udp(socket, extras) => extras.transmit(socket, to, transmit),
+            Handle::Unix(_) => Err(sockopt::unsupported("an interface for a Unix socket")),
+        }
     }
 
     /// Gives the permission for this one datagram.
@@ -176,14 +203,34 @@ impl OsDatagram {
         sent
     }
 
-    /// The pending error of the socket. It is about something that was sent to the peer, since
-    /// a socket without one is told of nothing.
+    /// What the OS has to say about something that was sent before. A pending error that comes
+    /// without a destination is about the peer.
     pub(super) fn take_report(&mut self) -> Option<Report> {
+        if let Handle::Udp(socket, _) = &self.handle
+            && let Some(report) = Extras::take_report(socket)
+        {
+            return Some(report);
+        }
         let error = SockRef::from(&self.handle).take_error().ok()??;
         Some(Report {
             to: self.peer.clone(),
             error: OsError::from(&error),
         })
+    }
+
+    #[inline]
+    pub(super) fn max_train(&self) -> usize {
+        match &self.handle {
+            Handle::Udp(_, extras) => extras.max_train(),
+            Handle::Unix(_) => 1,
+        }
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        match &self.handle {
+            Handle::Udp(_, extras) => extras.dropped(),
+            Handle::Unix(_) => 0,
+        }
     }
 
     pub(super) fn local_addr(&self) -> io::Result<Address> {
@@ -197,13 +244,17 @@ impl OsDatagram {
     pub(super) fn set_options(&mut self, options: &DatagramOptions) -> io::Result<()> {
         datagram_opts::set(&SockRef::from(&self.handle), self.domain, options)?;
         self.may_broadcast = options.broadcast.unwrap_or(self.may_broadcast);
-        Ok(())
+        match &mut self.handle {
+            Handle::Udp(socket, extras) => extras.set_options(socket, options),
+            Handle::Unix(_) => Ok(()),
+        }
     }
 
     pub(super) fn options(&self) -> io::Result<DatagramOptions> {
         let mut options = datagram_opts::read(&SockRef::from(&self.handle), self.domain)?;
-        if self.domain != Domain::UNIX {
+        if let Handle::Udp(_, extras) = &self.handle {
             options.broadcast = Some(self.may_broadcast);
+            extras.read_options(&mut options);
         }
         Ok(options)
     }
@@ -242,19 +293,25 @@ impl AsFd for OsDatagram {
 }
 
 impl Handle {
-    fn new(socket: Socket, domain: Domain) -> Handle {
+    fn new(
+        socket: Socket,
+        domain: Domain,
+        has_address: bool,
+        options: &DatagramOptions,
+    ) -> io::Result<Handle> {
         if domain == Domain::UNIX {
-            Handle::Unix(UnixDatagram::from(OwnedFd::from(socket)))
-        } else {
-            Handle::Udp(UdpSocket::from(socket))
+            return Ok(Handle::Unix(UnixDatagram::from(OwnedFd::from(socket))));
         }
+        let socket = UdpSocket::from(socket);
+        let extras = Extras::open(&socket, domain, has_address, options)?;
+        Ok(Handle::Udp(socket, extras))
     }
 }
 
 impl AsFd for Handle {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Handle::Udp(socket) => socket.as_fd(),
+            Handle::Udp(socket, _) => socket.as_fd(),
             Handle::Unix(socket) => socket.as_fd(),
         }
     }
@@ -321,6 +378,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::net::Batching;
 
     /// What every socket here is given time for: loopback delivers at once.
     fn wait(socket: &OsDatagram) {
@@ -476,6 +534,8 @@ mod tests {
             multicast_ttl: Some(3),
             multicast_loop: Some(false),
             tos: Some(0x20),
+            packet_info: Some(false),
+            batching: Some(Batching::Off),
             ..DatagramOptions::default()
         };
         for address in ["127.0.0.1:0", "[::1]:0"] {
@@ -510,5 +570,202 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("127.0.0.1"), "{error}");
+    }
+
+    #[cfg(all(feature = "udp-batch", target_os = "linux"))]
+    mod with_control_messages {
+        use super::*;
+        use crate::net::Ecn;
+
+        fn with(address: &str, options: DatagramOptions) -> OsDatagram {
+            OsDatagram::open(&Bind::on(address).unwrap().options(options)).unwrap()
+        }
+
+        fn batching(batching: Batching) -> DatagramOptions {
+            DatagramOptions {
+                batching: Some(batching),
+                ..DatagramOptions::default()
+            }
+        }
+
+        #[test]
+        fn a_train_that_is_sent_is_received_as_one_or_as_its_datagrams() {
+            let mut sender = on("127.0.0.1:0");
+            assert_eq!(sender.max_train(), 64);
+            let bytes: Vec<u8> = (0..1000).map(|at| (at / 300) as u8).collect();
+            for (mode, expected) in [
+                (Batching::On, &[(1000, 300)][..]),
+                (
+                    Batching::Off,
+                    &[(300, 300), (300, 300), (300, 300), (100, 100)][..],
+                ),
+            ] {
+                let mut socket = with("127.0.0.1:0", batching(mode));
+                let to = socket.local_addr().unwrap();
+                let transmit = Transmit {
+                    segment_len: Some(300),
+                    ..Transmit::new(Some(&to), &bytes)
+                };
+                sender.transmit(&transmit).unwrap();
+                let mut got = Vec::new();
+                for (len, segment_len) in expected {
+                    let (part, received) = check_receive(&mut socket, 65_536);
+                    assert_eq!((received.len, received.segment_len), (*len, *segment_len));
+                    assert_eq!(received.from, sender.local_addr().unwrap());
+                    got.extend(part);
+                }
+                assert!(got == bytes);
+            }
+        }
+
+        #[test]
+        fn a_socket_begins_to_receive_trains_when_they_come_and_ends_when_they_do_not() {
+            let mut sender = on("127.0.0.1:0");
+            let mut socket = on("127.0.0.1:0");
+            let to = socket.local_addr().unwrap();
+            let transmit = Transmit {
+                segment_len: Some(100),
+                ..Transmit::new(Some(&to), &[7; 6400])
+            };
+            let mut longest = 0;
+            for _ in 0..4 {
+                sender.transmit(&transmit).unwrap();
+                let mut len = 0;
+                while len < 6400 {
+                    let (_, received) = check_receive(&mut socket, 65_536);
+                    longest = longest.max(received.len / received.segment_len);
+                    len += received.len;
+                }
+            }
+            assert_eq!(longest, 64);
+            let single = Transmit::new(Some(&to), &[7; 100]);
+            for _ in 0..300 {
+                sender.transmit(&single).unwrap();
+                check_receive(&mut socket, 65_536);
+                socket.receive(&mut [0; 65_536]).unwrap_err();
+            }
+            let Handle::Udp(_, extras) = &socket.handle else {
+                unreachable!("it is a UDP socket");
+            };
+            assert!(!extras.is_used());
+        }
+
+        #[test]
+        fn a_socket_at_all_addresses_tells_which_one_was_meant_and_answers_from_there() {
+            for (any, meant) in [("0.0.0.0:0", "127.0.0.5"), ("[::]:0", "::1")] {
+                let Ok(bound) = OsDatagram::open(&Bind::on(any).unwrap()) else {
+                    continue; // A machine without IPv6.
+                };
+                let mut socket = bound;
+                let port = socket.local_addr().unwrap().port().unwrap();
+                let meant: IpAddr = meant.parse().unwrap();
+                let Ok(client) = UdpSocket::bind((meant, 0)) else {
+                    continue;
+                };
+                client.connect((meant, port)).unwrap();
+                client.send(b"who?").unwrap();
+                let (_, received) = check_receive(&mut socket, 65_536);
+                assert_eq!((received.to, received.local), (Some(meant), Some(meant)));
+                assert_eq!(received.interface, Some(1));
+                assert_eq!(received.ecn, Some(Ecn::NotCapable));
+                let transmit = Transmit {
+                    from: received.local,
+                    ..Transmit::new(Some(&received.from), b"I")
+                };
+                socket.transmit(&transmit).unwrap();
+                // A connected client takes no answer from elsewhere.
+                assert_eq!(client.recv(&mut [0; 8]).unwrap(), 1);
+            }
+        }
+
+        #[test]
+        fn a_congestion_mark_is_told() {
+            let mut socket = on("0.0.0.0:0");
+            let port = socket.local_addr().unwrap().port().unwrap();
+            let marked = DatagramOptions {
+                tos: Some(0b11),
+                ..DatagramOptions::default()
+            };
+            let mut sender = with("127.0.0.1:0", marked);
+            let to = Address::Ip((Ipv4Addr::LOCALHOST, port).into());
+            sender
+                .transmit(&Transmit::new(Some(&to), b"slow down"))
+                .unwrap();
+            let (_, received) = check_receive(&mut socket, 65_536);
+            assert_eq!(received.ecn, Some(Ecn::Congested));
+        }
+
+        #[test]
+        fn a_socket_without_a_peer_hears_too_that_nobody_receives_and_where() {
+            let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = Address::Ip(nobody.local_addr().unwrap());
+            drop(nobody);
+            let mut socket = on("127.0.0.1:0");
+            socket
+                .transmit(&Transmit::new(Some(&address), b"?"))
+                .unwrap();
+            wait(&socket);
+            assert!(socket.receive(&mut [0; 8]).is_err());
+            let report = socket.take_report().unwrap();
+            assert_eq!(report.to, Some(address));
+            assert_eq!(report.error.kind(), ErrorKind::ConnectionRefused);
+            assert_eq!(socket.take_report(), None);
+            let error = socket.receive(&mut [0; 8]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        }
+
+        #[test]
+        fn an_error_that_was_told_at_once_is_no_report() {
+            let mut socket = on("127.0.0.1:0");
+            let to = socket.local_addr().unwrap();
+            let error = socket
+                .transmit(&Transmit::new(Some(&to), &[0; 65_508]))
+                .unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(socket::EMSGSIZE));
+            assert_eq!(socket.take_report(), None);
+        }
+
+        #[test]
+        fn what_the_kernel_drops_is_counted() {
+            let options = DatagramOptions {
+                recv_buffer: Some(4096),
+                packet_info: Some(true),
+                batching: Some(Batching::Off),
+                ..DatagramOptions::default()
+            };
+            let mut socket = with("127.0.0.1:0", options);
+            let to = socket.local_addr().unwrap();
+            let mut sender = on("127.0.0.1:0");
+            let mut received = 0;
+            for _ in 0..2 {
+                for _ in 0..100 {
+                    sender
+                        .transmit(&Transmit::new(Some(&to), &[0; 64]))
+                        .unwrap();
+                }
+                while socket.receive(&mut [0; 64]).is_ok() {
+                    received += 1;
+                }
+            }
+            // The counter comes with a datagram: what was dropped after the last one comes later.
+            sender.transmit(&Transmit::new(Some(&to), b"last")).unwrap();
+            check_receive(&mut socket, 64);
+            assert!(received < 200);
+            assert_eq!(received + socket.dropped(), 200);
+        }
+
+        #[test]
+        fn a_datagram_leaves_by_the_interface_that_was_chosen() {
+            let mut socket = on("0.0.0.0:0");
+            let mut theirs = on("127.0.0.1:0");
+            let to = theirs.local_addr().unwrap();
+            let by = |interface| Transmit {
+                interface: Some(interface),
+                ..Transmit::new(Some(&to), b"x")
+            };
+            socket.transmit(&by(1)).unwrap();
+            check_receive(&mut theirs, 16);
+            assert!(socket.transmit(&by(1 << 20)).is_err());
+        }
     }
 }

@@ -16,6 +16,7 @@ mod connect;
 mod datagram;
 mod datagram_opts;
 mod datagrams;
+mod extras;
 mod key;
 mod listen;
 mod listener;
@@ -23,12 +24,16 @@ mod memory;
 mod memory_datagrams;
 mod options;
 mod os;
+#[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
+mod packets;
 mod peer;
 mod post;
 mod socket;
 mod sockopt;
 mod source;
 mod stream;
+#[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
+mod trains;
 mod unix_path;
 mod world;
 

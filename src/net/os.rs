@@ -346,6 +346,15 @@ impl Datagrams for Os {
         socket.take_report()
     }
 
+    #[inline]
+    fn max_train(&self, socket: &OsDatagram) -> usize {
+        socket.max_train()
+    }
+
+    fn dropped(&self, socket: &OsDatagram) -> u64 {
+        socket.dropped()
+    }
+
     fn close_datagram(&mut self, socket: OsDatagram) {
         // As of a listener: an inherited one may have a duplicate.
         let descriptor = socket.as_fd().as_raw_fd();

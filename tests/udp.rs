@@ -1,0 +1,325 @@
+//! Datagrams over loopback, with clients on the plain socket interface of the standard library.
+//!
+//! What the kernel has a part in is tested here; everything else in `tests/datagrams.rs`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test may; the rules are for the library"
+)]
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use windlass::net::{Address, Bind, DatagramOptions, Interface, Membership};
+use windlass::reactor::DatagramStats;
+use windlass::{
+    Datagram, DatagramContext, DatagramLimits, DatagramProtocol, Discard, Echo, Oversize, Raw,
+    Reactor, SendCause, SendError, Token,
+};
+
+/// A failure, not a measure: no test gets here unless something was lost.
+const TOO_LONG: Duration = Duration::from_secs(30);
+
+type Journal = Rc<RefCell<Vec<String>>>;
+
+/// Writes down what it is told, and sends where the datagram says.
+struct Diary(Journal);
+
+impl DatagramProtocol for Diary {
+    fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut DatagramContext<'_>) {
+        let text = String::from_utf8_lossy(datagram.bytes).into_owned();
+        if let Some(to) = text.strip_prefix("to ") {
+            cx.send_to(to.parse::<Address>().unwrap(), "sent");
+        }
+        self.0.borrow_mut().push(text);
+    }
+
+    fn on_send_error(&mut self, error: &SendError, _: &mut DatagramContext<'_>) {
+        let cause = match error.cause {
+            SendCause::Os(error) => format!("{:?}", error.kind()),
+            cause => format!("{cause:?}"),
+        };
+        let to = error.to.as_ref().map(Address::to_string);
+        self.0.borrow_mut().push(format!("{to:?} {cause}"));
+    }
+}
+
+fn address(reactor: &Reactor, token: Token) -> SocketAddr {
+    reactor.local_addr(token).unwrap().as_ip().unwrap()
+}
+
+fn client(peer: SocketAddr) -> UdpSocket {
+    let ours = SocketAddr::from((peer.ip(), 0));
+    let client = UdpSocket::bind(ours).unwrap();
+    client.set_read_timeout(Some(TOO_LONG)).unwrap();
+    client.connect(peer).unwrap();
+    client
+}
+
+/// Turns until it is so.
+#[track_caller]
+fn turn_until(reactor: &mut Reactor, mut is_so: impl FnMut(&mut Reactor) -> bool) {
+    let deadline = Instant::now() + TOO_LONG;
+    while !is_so(reactor) {
+        assert!(Instant::now() < deadline, "it never came to that");
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+}
+
+fn stats(reactor: &Reactor, token: Token) -> DatagramStats {
+    reactor.datagram_stats(token).unwrap()
+}
+
+#[test]
+fn boundaries_are_kept_from_nothing_to_the_largest_datagram() {
+    let mut reactor = Reactor::new().unwrap();
+    for bind in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let echo = reactor.bind(bind, Echo::<Raw>::default()).unwrap();
+        let port = address(&reactor, echo).port();
+        let client = client((Ipv4Addr::LOCALHOST, port).into());
+        for (before, len) in (0..).zip([0, 1, 1472, 65_507, 1, 0]) {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            client.send(&bytes).unwrap();
+            turn_until(&mut reactor, |reactor| stats(reactor, echo).sent > before);
+            let mut back = vec![0; 65_536];
+            assert_eq!(client.recv(&mut back).unwrap(), len);
+            assert!(back[..len] == bytes);
+        }
+    }
+}
+
+#[test]
+fn one_byte_more_than_the_largest_datagram_is_a_typed_error() {
+    struct Long(Rc<RefCell<Option<SendError>>>);
+
+    impl DatagramProtocol for Long {
+        fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut DatagramContext<'_>) {
+            let sent = cx.try_send_to(datagram.from, vec![0; 65_508]);
+            *self.0.borrow_mut() = sent.err();
+        }
+    }
+
+    let mut reactor = Reactor::new().unwrap();
+    let error = Rc::default();
+    let token = reactor
+        .bind("127.0.0.1:0", Long(Rc::clone(&error)))
+        .unwrap();
+    client(address(&reactor, token)).send(b"?").unwrap();
+    turn_until(&mut reactor, |_| error.borrow().is_some());
+    let cause = error.borrow().as_ref().map(|error| error.cause);
+    let expected = SendCause::TooLong {
+        len: 65_508,
+        max: 65_507,
+    };
+    assert_eq!(cause, Some(expected));
+}
+
+#[test]
+#[cfg(all(feature = "udp-batch", target_os = "linux"))]
+fn an_unreachable_port_is_an_event_that_names_it_and_the_socket_goes_on() {
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nowhere = nobody.local_addr().unwrap();
+    drop(nobody);
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let token = reactor
+        .bind("127.0.0.1:0", Diary(Rc::clone(&journal)))
+        .unwrap();
+    let client = client(address(&reactor, token));
+    // The second one finds the error of the first one in its way.
+    for _ in 0..2 {
+        client.send(format!("to {nowhere}").as_bytes()).unwrap();
+        turn_until(&mut reactor, |_| journal.borrow().len() == 2);
+        let refused = format!("Some(\"{nowhere}\") ConnectionRefused");
+        assert_eq!(journal.take()[1], refused);
+    }
+    client.send(b"still there").unwrap();
+    turn_until(&mut reactor, |_| !journal.borrow().is_empty());
+    assert_eq!(journal.take(), ["still there"]);
+    let stats = stats(&reactor, token);
+    assert_eq!((stats.sent, stats.reports, stats.send_errors), (2, 2, 0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_the_os_refuses_is_an_event_that_names_the_destination() {
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let token = reactor
+        .bind("127.0.0.1:0", Diary(Rc::clone(&journal)))
+        .unwrap();
+    let client = client(address(&reactor, token));
+    for (to, kind) in [
+        // A socket of the loopback network reaches nothing beyond it.
+        ("192.0.2.1:9", "InvalidInput"),
+        ("127.255.255.255:9", "PermissionDenied"),
+    ] {
+        client.send(format!("to {to}").as_bytes()).unwrap();
+        turn_until(&mut reactor, |_| journal.borrow().len() == 2);
+        assert_eq!(journal.take()[1], format!("Some(\"{to}\") {kind}"));
+    }
+    assert_eq!(stats(&reactor, token).send_errors, 2);
+}
+
+#[test]
+fn a_directed_broadcast_reaches_every_socket_of_the_port_when_it_is_allowed() {
+    let began = Instant::now();
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let shared = || Bind::on("0.0.0.0:0").unwrap().reuse_address(true);
+    let diary = || Diary(Rc::clone(&journal));
+    let first = reactor.bind(shared().broadcast(true), diary()).unwrap();
+    let port = address(&reactor, first).port();
+    let second = Bind::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    reactor.bind(second.reuse_address(true), diary()).unwrap();
+    let everybody = SocketAddr::from(([127, 255, 255, 255], port));
+    reactor
+        .send_datagram(first, everybody, "all hands")
+        .unwrap();
+    turn_until(&mut reactor, |_| journal.borrow().len() == 2);
+    assert_eq!(journal.take(), ["all hands", "all hands"]);
+    // And the guard stands before it.
+    for _ in 0..1000 {
+        reactor.send_datagram(first, everybody, "flood").unwrap();
+    }
+    let stats = stats(&reactor, first);
+    assert_eq!(stats.sent + stats.storm_guarded, 1001);
+    let guarded = journal
+        .borrow()
+        .iter()
+        .filter(|text| text.ends_with("StormGuard"))
+        .count();
+    assert_eq!(guarded as u64, stats.storm_guarded);
+    // The burst of a second, and what the seconds since then are worth.
+    let most = 100 + began.elapsed().as_secs_f64().ceil() as u64 * 100;
+    assert!((100..=most).contains(&stats.sent), "{stats:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_group_is_joined_heard_and_left() {
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let group = Ipv4Addr::new(239, 255, 77, 1);
+    let membership = Membership::of(group.into()).on(Interface::Address(Ipv4Addr::LOCALHOST));
+    let bind = Bind::on("0.0.0.0:0").unwrap().join(membership.clone());
+    let token = reactor.bind(bind, Diary(Rc::clone(&journal))).unwrap();
+    let port = address(&reactor, token).port();
+    let options = DatagramOptions {
+        multicast_interface: Some(Interface::Address(Ipv4Addr::LOCALHOST)),
+        ..DatagramOptions::default()
+    };
+    let sender = Bind::on("0.0.0.0:0").unwrap().options(options);
+    let sender = reactor.bind(sender, Discard).unwrap();
+    let to = SocketAddr::from((group, port));
+    reactor.send_datagram(sender, to, "hear").unwrap();
+    turn_until(&mut reactor, |_| !journal.borrow().is_empty());
+    assert_eq!(journal.take(), ["hear"]);
+    let again = reactor.join(token, &membership).unwrap_err();
+    assert!(again.to_string().contains("in use"), "{again}");
+    reactor.leave(token, &membership).unwrap();
+    reactor.send_datagram(sender, to, "unheard").unwrap();
+    // The next one that arrives was sent behind it.
+    let direct = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    reactor.send_datagram(sender, direct, "direct").unwrap();
+    turn_until(&mut reactor, |_| !journal.borrow().is_empty());
+    assert_eq!(journal.take(), ["direct"]);
+    assert!(reactor.leave(token, &membership).is_err());
+}
+
+#[test]
+fn unix_sockets_keep_boundaries_beyond_the_length_of_udp() {
+    let dir = std::env::temp_dir();
+    let ours = dir.join(format!("windlass-udp-ours-{}", std::process::id()));
+    let theirs = dir.join(format!("windlass-udp-theirs-{}", std::process::id()));
+    let _ = std::fs::remove_file(&theirs);
+    let mut reactor = Reactor::new().unwrap();
+    let echo = reactor
+        .bind(Bind::new(&*ours), Echo::<Raw>::default())
+        .unwrap();
+    let client = UnixDatagram::bind(&theirs).unwrap();
+    client.set_read_timeout(Some(TOO_LONG)).unwrap();
+    client.connect(&ours).unwrap();
+    for (at, len) in [1, 0, 60_000, 70_000].into_iter().enumerate() {
+        client.send(&vec![7; len]).unwrap();
+        turn_until(&mut reactor, |reactor| {
+            stats(reactor, echo).sent == at as u64 + 1
+        });
+        let mut back = vec![0; 100_000];
+        assert_eq!(client.recv(&mut back).unwrap(), len.min(65_536));
+    }
+    assert_eq!(stats(&reactor, echo).truncated, 1);
+    drop(reactor);
+    assert!(!ours.exists());
+    std::fs::remove_file(&theirs).unwrap();
+}
+
+/// What the kernel has dropped for want of room in the socket's buffer.
+#[cfg(target_os = "linux")]
+fn dropped(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let suffix = format!(":{port:04X}");
+    let row = table.lines().find(|line| {
+        let local = line.split_ascii_whitespace().nth(1);
+        local.is_some_and(|local| local.ends_with(&suffix))
+    });
+    let drops = row.and_then(|row| row.split_ascii_whitespace().last());
+    drops.unwrap().parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_of_a_flood_is_lost_without_being_counted() {
+    const FLOOD: u64 = 1_000_000;
+    let mut reactor = Reactor::new().unwrap();
+    let bind = Bind::on("127.0.0.1:0")
+        .unwrap()
+        .options(DatagramOptions {
+            recv_buffer: Some(16 * 1024),
+            ..DatagramOptions::default()
+        })
+        .limits(DatagramLimits {
+            max_datagram: 64,
+            oversize: Oversize::Drop,
+            ..DatagramLimits::default()
+        });
+    let count = Rc::default();
+    let token = reactor.bind(bind, Count(Rc::clone(&count))).unwrap();
+    let peer = address(&reactor, token);
+    let sender = std::thread::spawn(move || {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(peer).unwrap();
+        let long = (0..FLOOD).filter(|n| {
+            let len = if n % 10 == 0 { 65 } else { 64 };
+            client.send(&[0; 65][..len]).unwrap();
+            len == 65
+        });
+        long.count() as u64
+    });
+    turn_until(&mut reactor, |_| sender.is_finished());
+    let sent_long = sender.join().unwrap();
+    turn_until(&mut reactor, |reactor| {
+        stats(reactor, token).received + dropped(peer.port()) == FLOOD
+    });
+    let stats = stats(&reactor, token);
+    assert_eq!(*count.borrow() + stats.truncated, stats.received);
+    assert!(
+        stats.truncated > 0 && stats.truncated <= sent_long,
+        "{stats:?}"
+    );
+    assert!(stats.received < FLOOD, "nothing was dropped: no flood");
+}
+
+/// Counts what is delivered.
+struct Count(Rc<RefCell<u64>>);
+
+impl DatagramProtocol for Count {
+    fn on_datagram(&mut self, datagram: Datagram<'_>, _: &mut DatagramContext<'_>) {
+        assert_eq!((datagram.len, datagram.bytes.len()), (64, 64));
+        *self.0.borrow_mut() += 1;
+    }
+}
