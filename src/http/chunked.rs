@@ -242,7 +242,7 @@ fn trailer(lines: &[u8], at: usize) -> Result<Option<usize>, Stop> {
     let Some(colon) = scan::name_end(lines, at)? else {
         return Ok(None);
     };
-    let (_, next) = scan::value(lines, scan::value_start(lines, colon + 1))?;
+    let next = scan::skip_value(lines, colon + 1)?;
     let name = &lines[at..colon];
     let is_it = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
     if FORBIDDEN_TRAILERS.iter().any(is_it) {

@@ -12,7 +12,7 @@ use super::fields::Fields;
 use super::limits::Limits;
 use super::method::{Method, Version};
 use super::scan::{self, Stop};
-use super::summary::{Expectation, Length, Marks, Summary};
+use super::summary::{Expectation, Known, Length, Marks, Summary};
 use super::target::{self, Target};
 
 /// The head of a request: method, target, version and fields, all borrowed from the input.
@@ -65,17 +65,19 @@ impl<'a> Head<'a> {
                 .into());
             }
             fields_left -= 1;
-            let name = &window[at..colon];
-            let start = scan::value_start(window, colon + 1);
-            if name.len() == 4 && name.eq_ignore_ascii_case(b"host") {
-                let (host, next) = host(window, start)?;
-                summary.on_host(host)?;
-                at = next;
-            } else {
-                let (value, next) = scan::value(window, start)?;
-                summary.on_field(name, value)?;
-                at = next;
-            }
+            at = match Known::of(&window[at..colon]) {
+                None => scan::skip_value(window, colon + 1)?,
+                Some(Known::Host) => {
+                    let (host, next) = host(window, colon + 1)?;
+                    summary.on_host(host)?;
+                    next
+                }
+                Some(name) => {
+                    let (value, next) = scan::value(window, colon + 1)?;
+                    summary.on_field(name, value)?;
+                    next
+                }
+            };
         }
         let (host, length) = summary.finish(line.version)?;
         Ok(Head {
@@ -234,9 +236,13 @@ impl<'a> RequestLine<'a> {
         };
         let is_origin_form = window[start] == b'/' && method != Method::Connect;
         let target = if is_origin_form && end == query_end {
+            let query: &[u8] = match end - path_end {
+                0 => &[],
+                _ => &window[path_end + 1..end],
+            };
             Target {
                 path: &window[start..path_end],
-                query: window.get(path_end + 1..end).unwrap_or_default(),
+                query,
                 authority: None,
             }
         } else {
@@ -301,21 +307,23 @@ fn other_version(window: &[u8], start: usize) -> Result<(Version, usize), Stop> 
     }
 }
 
-/// The value of `Host` that begins at `start`, and where the next line begins.
+/// The value of `Host` that begins at `at`, and where the next line begins.
 #[inline(always)]
-fn host(window: &[u8], start: usize) -> Result<(&[u8], usize), Stop> {
-    // Nearly always it is a host, which is all that has to be found out about its bytes.
-    if let Some(end) = target::authority_end(window, start)
-        && let [b'\r', b'\n', ..] = window[end..]
+fn host(window: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
+    // Nearly always it is a host behind a space, which is all that has to be found out about it.
+    let start = at + 1;
+    if window.get(at) == Some(&b' ')
+        && let Some(end) = target::authority_end(window, start)
+        && scan::begins_with(window, end, LINE_END)
     {
         return Ok((&window[start..end], end + LINE_END.len()));
     }
-    any_host(window, start)
+    any_host(window, at)
 }
 
 #[cold]
-fn any_host(window: &[u8], start: usize) -> Result<(&[u8], usize), Stop> {
-    let (host, next) = scan::value(window, start)?;
+fn any_host(window: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
+    let (host, next) = scan::value(window, at)?;
     if !target::is_authority(host) {
         return Err(RequestError::Host.into());
     }
@@ -349,7 +357,7 @@ fn ascii(bytes: &[u8]) -> &str {
 }
 
 /// What ends every line.
-const LINE_END: &[u8] = b"\r\n";
+const LINE_END: &[u8; 2] = b"\r\n";
 /// Bytes of a head in any case, so that a place within it fits into 32 bits.
 const MAX_LEN: usize = u32::MAX as usize;
 

@@ -120,35 +120,28 @@ fn not_a_name(rest: &[u8], token_len: usize) -> Stop {
     }
 }
 
-/// Where the value behind a colon begins, that is, where the whitespace ends which begins at `at`.
+/// Where the line behind the value that begins at `at` begins.
 #[inline(always)]
-pub(super) fn value_start(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t') = bytes.get(at) {
-        at += 1;
-    }
-    at
+pub(super) fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Stop> {
+    after_line_end(bytes, value_run(bytes, at))
 }
 
-/// The value that begins at `start`, without the whitespace behind it, and where the next line
-/// begins.
-#[inline(always)]
-pub(super) fn value(bytes: &[u8], start: usize) -> Result<(&[u8], usize), Stop> {
-    let line_end = value_run(bytes, start);
-    let next = after_line_end(bytes, line_end)?;
-    let mut end = line_end;
-    while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
-        end -= 1;
-    }
-    Ok((&bytes[start..end], next))
+/// The value that begins at `at`, without the whitespace around it, and where the next line begins.
+#[inline]
+pub(super) fn value(bytes: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
+    let end = value_run(bytes, at);
+    let next = after_line_end(bytes, end)?;
+    // Spaces and tabs, that is: other whitespace of ASCII is no part of a value.
+    Ok((bytes[at..end].trim_ascii(), next))
 }
 
 /// Where the next line begins, if this one ends at `at`.
 #[inline(always)]
 fn after_line_end(bytes: &[u8], at: usize) -> Result<usize, Stop> {
-    match &bytes[at..] {
-        [b'\r', b'\n', ..] => Ok(at + 2),
-        rest => Err(not_a_line_end(rest)),
+    if begins_with(bytes, at, b"\r\n") {
+        return Ok(at + 2);
     }
+    Err(not_a_line_end(bytes.get(at..).unwrap_or_default()))
 }
 
 #[cold]
@@ -244,11 +237,14 @@ mod tests {
 
     #[test]
     fn a_value_is_trimmed() {
-        let bytes = b"a: \t b c \t\r\n";
-        let start = value_start(bytes, 2);
-        assert_eq!(value(bytes, start), Ok((&b"b c"[..], bytes.len())));
-        let bytes = b"a: \t\r\n";
-        let start = value_start(bytes, 2);
-        assert_eq!(value(bytes, start), Ok((&b""[..], bytes.len())));
+        for (line, expected) in [
+            ("a: \t b c \t\r\n", "b c"),
+            ("a: \t\r\n", ""),
+            ("a:b\r\n", "b"),
+        ] {
+            let bytes = line.as_bytes();
+            assert_eq!(value(bytes, 2), Ok((expected.as_bytes(), bytes.len())));
+            assert_eq!(skip_value(bytes, 2), Ok(bytes.len()));
+        }
     }
 }

@@ -34,6 +34,47 @@ pub(super) struct Marks {
     pub(super) expectation: Expectation,
 }
 
+/// The fields that concern the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Host,
+    Expect,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+}
+
+impl Known {
+    /// Which one a name is, if it is one of them.
+    #[inline(always)]
+    pub(super) fn of(name: &[u8]) -> Option<Known> {
+        // By length and first letter: most fields concern us in no way.
+        let first = name.first().map_or(0, |byte| byte | 0x20);
+        let (known, expected) = match (name.len(), first) {
+            (4, b'h') => (Known::Host, &b"host"[..]),
+            (6, b'e') => (Known::Expect, &b"expect"[..]),
+            (10, b'c') => (Known::Connection, &b"connection"[..]),
+            (14, b'c') => (Known::ContentLength, &b"content-length"[..]),
+            (17, b't') => (Known::TransferEncoding, &b"transfer-encoding"[..]),
+            _ => return None,
+        };
+        if known == Known::Host {
+            // Nearly every request has it.
+            let letters = name
+                .first_chunk()
+                .map_or(0, |name| u32::from_le_bytes(*name));
+            return (letters | 0x2020_2020 == u32::from_le_bytes(*b"host")).then_some(known);
+        }
+        is_alike(name, expected).then_some(known)
+    }
+}
+
+/// Apart, because the loop that reads fields pays for what it takes to compare many bytes at once.
+#[inline(never)]
+fn is_alike(name: &[u8], expected: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(expected)
+}
+
 /// Gathers what concerns the connection, field by field.
 pub(super) struct Summary<'a> {
     host: Option<&'a [u8]>,
@@ -58,20 +99,14 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Takes any field but `Host` into account.
-    #[inline(always)]
-    pub(super) fn on_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), RequestError> {
-        // By length first: most fields concern us in no way.
-        match name.len() {
-            6 if name.eq_ignore_ascii_case(b"expect") => self.on_expect(value),
-            10 if name.eq_ignore_ascii_case(b"connection") => self.on_connection(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                return self.on_content_length(value);
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.on_transfer_encoding(value);
-            }
-            _ => {}
+    /// Takes a field into account that is a [`Known`] one, but no `Host`.
+    pub(super) fn on_field(&mut self, name: Known, value: &[u8]) -> Result<(), RequestError> {
+        match name {
+            Known::Expect => self.on_expect(value),
+            Known::Connection => self.on_connection(value),
+            Known::ContentLength => return self.on_content_length(value),
+            Known::TransferEncoding => self.on_transfer_encoding(value),
+            Known::Host => {}
         }
         Ok(())
     }
@@ -199,7 +234,8 @@ mod tests {
             let mut summary = Summary::new();
             summary.on_host(b"h")?;
             for (name, value) in fields {
-                summary.on_field(name.as_bytes(), value.as_bytes())?;
+                let name = Known::of(name.as_bytes()).expect("it is one of them");
+                summary.on_field(name, value.as_bytes())?;
             }
             Ok(summary.finish(version)?.1)
         };
@@ -266,5 +302,27 @@ mod tests {
         );
         assert_eq!(summary.on_host(b"h"), Ok(()));
         assert_eq!(summary.on_host(b"h"), Err(RequestError::Host));
+    }
+
+    #[test]
+    fn a_field_is_known_by_its_whole_name_in_any_case() {
+        for (name, expected) in [
+            ("host", Some(Known::Host)),
+            ("HOST", Some(Known::Host)),
+            ("hosT", Some(Known::Host)),
+            ("expECT", Some(Known::Expect)),
+            ("Connection", Some(Known::Connection)),
+            ("hos\x14", None),
+            ("\x08ost", None),
+            ("most", None),
+            ("hosts", None),
+            ("expecT-", None),
+            ("connectioN2", None),
+            ("coNtent-leng\x54H", Some(Known::ContentLength)),
+            ("content-lengt_", None),
+            ("", None),
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), expected, "{name:?}");
+        }
     }
 }

@@ -108,22 +108,26 @@ pub(super) fn authority_end(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Where the port that begins at `at` ends. It may be empty (RFC 3986, section 3.2.3).
+/// Where the port that begins at `at` ends: a number of 16 bits with at most five digits. It may be
+/// empty (RFC 3986, section 3.2.3).
 #[inline(always)]
-fn port_end(text: &[u8], mut at: usize) -> Option<usize> {
-    let mut port = 0;
-    while let Some(byte) = text.get(at) {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        port = port * 10 + u32::from(digit);
-        if port > u32::from(u16::MAX) {
-            return None;
-        }
-        at += 1;
+fn port_end(text: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    while let Some(b'0'..=b'9') = text.get(end) {
+        end += 1;
     }
-    Some(at)
+    let is_port = match text[at..end] {
+        // In the order of text, which is that of numbers if all have five digits.
+        [a, b, c, d, e] => {
+            let number = |digits: [u8; 5]| {
+                let [a, b, c, d, e] = digits;
+                u64::from_be_bytes([0, 0, 0, a, b, c, d, e])
+            };
+            number([a, b, c, d, e]) <= number(*b"65535")
+        }
+        _ => end - at < 5,
+    };
+    is_port.then_some(end)
 }
 
 /// As [`is_authority`], of an address of IPv6.
@@ -211,6 +215,8 @@ mod tests {
             "a.b-c",
             "a:",
             "a:1",
+            "a:00080",
+            "a:65535",
             "127.0.0.1:80",
             "[::1]",
             "[::1]:8",
@@ -221,7 +227,7 @@ mod tests {
         }
         for invalid in [
             "", ":1", "a b", "a/b", "a:b", "a:1:2", "a@b", "[::1", "[x]", "[::1]x", "a,b\"",
-            "a\\b", "a:99999", "\u{e4}",
+            "a\\b", "a:99999", "a:65536", "a:000080", "\u{e4}",
         ] {
             assert!(!is_authority(invalid.as_bytes()), "{invalid}");
         }

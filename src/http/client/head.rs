@@ -55,8 +55,7 @@ impl<'a> Head<'a> {
                 });
             };
             fields_left = left;
-            let start = scan::value_start(bytes, colon + 1);
-            let (value, next) = scan::value(bytes, start).map_err(refused)?;
+            let (value, next) = scan::value(bytes, colon + 1).map_err(refused)?;
             summary.on_field(&bytes[at..colon], value)?;
             at = next;
         }
