@@ -302,26 +302,29 @@ impl Router {
         }
     }
 
-    /// What serves a request, and what is wrapped around that.
+    /// The route of a request's path, and what serves its method there.
     #[inline]
-    fn find<'a>(&'a self, request: &mut Request<'a>) -> (End<'a>, &'a [Wrap]) {
+    fn find<'a>(&'a self, request: &mut Request<'a>) -> Option<(&'a Route, Option<&'a Endpoint>)> {
         let head = request.head();
-        if let Some(found) = self.paths.find(head.path_bytes()) {
-            if let Some(params) = found.params {
-                request.set_params(params);
-            }
-            return self.end_of(&self.routes[found.route], request);
+        let found = self.paths.find(head.path_bytes())?;
+        if let Some(params) = found.params {
+            request.set_params(params);
         }
-        (self.without_route(head.method(), head.path(), request), &[])
+        let route = &self.routes[found.route];
+        Some((route, route.endpoint(head)))
     }
 
-    #[inline]
-    fn end_of<'a>(&'a self, route: &'a Route, request: &Request<'a>) -> (End<'a>, &'a [Wrap]) {
-        let end = match route.endpoint(request.head()) {
-            Some(endpoint) => End::Endpoint(endpoint),
-            None => self.without_endpoint(route, request.method(), request),
-        };
-        (end, &route.wraps)
+    /// Where a request arrives, and what is wrapped around that by nested routers.
+    fn end<'a>(&'a self, request: &mut Request<'a>) -> (End<'a>, &'a [Wrap]) {
+        let head = request.head();
+        match self.find(request) {
+            Some((route, Some(endpoint))) => (End::Endpoint(endpoint), &route.wraps),
+            Some((route, None)) => {
+                let end = self.without_endpoint(route, head.method(), request);
+                (end, &route.wraps)
+            }
+            None => (self.without_route(head.method(), head.path(), request), &[]),
+        }
     }
 
     /// The path has a route, and the method none of its handlers.
@@ -422,7 +425,15 @@ impl Route {
 impl Service for Router {
     #[inline]
     fn call<'a>(&'a self, request: &mut Request<'a>) -> Response {
-        let (end, inner) = self.find(request);
+        // Most often there is a handler with nothing around it.
+        if self.wraps.is_empty()
+            && let Some((route, Some(endpoint))) = self.find(request)
+            && route.wraps.is_empty()
+            && let Action::Whole(handler) = &endpoint.action
+        {
+            return handler(request);
+        }
+        let (end, inner) = self.end(request);
         let next = Next {
             outer: &self.wraps,
             inner,
@@ -432,7 +443,7 @@ impl Service for Router {
     }
 
     fn accept<'a>(&'a self, request: &mut Request<'a>) -> Accept {
-        let (end, inner) = self.find(request);
+        let (end, inner) = self.end(request);
         match end {
             End::Endpoint(endpoint) => match &endpoint.action {
                 Action::Whole(_) => Accept::Buffer(endpoint.max_body_len),
