@@ -191,7 +191,7 @@ impl Outbox {
     }
 
     /// The front of the queue as one slice, and whether that is all of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], bool) {
         match self.segments.front() {
             None => (&self.flat[self.flat_start..], true),

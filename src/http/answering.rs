@@ -8,14 +8,46 @@ use std::time::Duration;
 use super::body::Body;
 use super::exchange::{Content, Exchange, Sending, Sent};
 use super::method::{Method, Version};
+use super::prepared::Fixed;
 use super::response::Response;
 use super::session::{Cx, Session};
 use super::status::Status;
 use super::writer::{Asked, Framing};
 
 impl Session {
+    /// Answers if the answer is one of those that only have to be copied. Answers whether it did.
+    #[inline(always)]
+    pub(super) fn answer_fixed(
+        &mut self,
+        response: &Response,
+        mut asked: Asked,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        asked.keeps_alive &= !response.closes && !self.is_closing;
+        let Some(fixed) = Fixed::of(response, asked) else {
+            return false;
+        };
+        let second = cx.unix_time().as_secs();
+        if !self.server.prepared.put(fixed, second, cx.out()) {
+            self.prepare(fixed, response, asked, cx);
+        }
+        true
+    }
+
+    /// Gives an answer for the first time in this second.
+    #[cold]
+    fn prepare(&mut self, fixed: Fixed, response: &Response, asked: Asked, cx: &mut Cx<'_>) {
+        let unix_time = cx.unix_time();
+        let body = response.body().unwrap_or_default();
+        let framing = Framing::Length(body.len() as u64);
+        let writer = &self.server.writer;
+        writer.put(response, body, framing, asked, unix_time, cx.out());
+        let write =
+            |buf: &mut Vec<u8>| writer.write(response, body, framing, asked, unix_time, buf);
+        self.server.prepared.keep(fixed, unix_time.as_secs(), write);
+    }
+
     /// Answers, or begins to.
-    #[inline]
     pub(super) fn answer(&mut self, mut response: Response, mut asked: Asked, cx: &mut Cx<'_>) {
         if let Some(error) = response.error {
             log::error!("{}: an answer cannot be sent: {error}", cx.token());

@@ -47,6 +47,7 @@ mod limits;
 mod method;
 mod paths;
 mod permit;
+mod prepared;
 mod reply;
 mod request;
 mod response;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::decoder::Requests;
 use super::limits::Limits;
+use super::prepared::Prepared;
 use super::service::Service;
-use super::session::Session;
+use super::session::{ACCESS_LOG, Session};
 use super::writer::Writer;
 use crate::limits::Patience;
 use crate::protocol::{IntoDriver, Stack};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) service: Box<dyn Service>,
     pub(crate) limits: Rc<Limits>,
     pub(crate) writer: Writer,
+    pub(crate) prepared: Prepared,
     /// How long the peer is waited for between requests, and while it sends a head.
     pub(crate) waiting: Patience,
     /// While it sends a body.
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) answering: Patience,
     /// Requests that are being received or answered.
     pub(crate) active: Cell<usize>,
+    /// Whether accesses are logged, and the second (since 1970) in which the logger said so.
+    pub(crate) logging: Cell<(u64, bool)>,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
     pub(crate) scratch: Cell<Vec<u8>>,
 }
@@ -76,10 +80,12 @@ impl Server {
             service: Box::new(service),
             limits: Rc::new(limits),
             writer: Writer::new(),
+            prepared: Prepared::default(),
             waiting,
             receiving,
             answering,
             active: Cell::new(0),
+            logging: Cell::new((u64::MAX, false)),
             scratch: Cell::new(Vec::new()),
         };
         Server {
@@ -112,6 +118,24 @@ impl Shared {
     pub(crate) fn is_full(&self) -> bool {
         let max = self.limits.max_concurrent;
         max.is_some_and(|max| self.active.get() >= max)
+    }
+
+    /// Whether accesses are logged. The logger is asked once per second: it looks for the target
+    /// among its rules, which costs as much as writing a small answer.
+    #[inline]
+    pub(crate) fn logs_accesses(&self, second: u64) -> bool {
+        let (asked_in, is_logging) = self.logging.get();
+        if asked_in == second {
+            return is_logging;
+        }
+        self.ask_logger(second)
+    }
+
+    #[cold]
+    fn ask_logger(&self, second: u64) -> bool {
+        let is_logging = log::log_enabled!(target: ACCESS_LOG, log::Level::Info);
+        self.logging.set((second, is_logging));
+        is_logging
     }
 
     /// How long a peer is told to wait when the server is full.

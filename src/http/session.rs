@@ -17,6 +17,7 @@
 //! ```
 
 use std::fmt;
+use std::mem;
 use std::rc::Rc;
 
 use super::body::Nudge;
@@ -81,15 +82,30 @@ impl Session {
             return overtaken(cx);
         }
         let asked = self.begin(head);
-        let response = match self.refusal_of_head(head) {
-            Some(refusal) => refusal,
-            None if body.is_empty() => self.call(head, body, Fields::default(), cx),
-            None => self.call_with_body(head, body, cx),
-        };
-        self.answer(response, asked, cx);
+        let is_plain = head.expectation() == Expectation::None && body.is_empty();
+        if !is_plain || self.server.is_full() {
+            let response = match self.refusal_of_head(head) {
+                Some(refusal) => refusal,
+                None if body.is_empty() => self.call(head, body, Fields::default(), cx),
+                None => self.call_with_body(head, body, cx),
+            };
+            return self.answer(response, asked, cx);
+        }
+        let second = cx.unix_time().as_secs();
+        let mut request = Request::new(head, body, Fields::default(), cx);
+        let response = self.server.service.call(&mut request);
+        if self.server.logs_accesses(second) {
+            log_access(head, &response);
+        }
+        if self.answer_fixed(&response, asked, cx) {
+            // It owns nothing, which would have to be found out in order to drop it.
+            mem::forget(response);
+        } else {
+            self.answer(response, asked, cx);
+        }
     }
 
-    #[inline]
+    /// Calls the service.
     fn call(
         &self,
         head: &Head<'_>,
@@ -97,9 +113,10 @@ impl Session {
         trailers: Fields<'_>,
         cx: &mut Cx<'_>,
     ) -> Response {
+        let second = cx.unix_time().as_secs();
         let mut request = Request::new(head, body, trailers, cx);
         let response = self.server.service.call(&mut request);
-        if log::log_enabled!(target: ACCESS_LOG, log::Level::Info) {
+        if self.server.logs_accesses(second) {
             log_access(head, &response);
         }
         response
@@ -122,7 +139,6 @@ impl Session {
         }
     }
 
-    #[inline]
     fn refusal_of_head(&self, head: &Head<'_>) -> Option<Response> {
         if head.expectation() == Expectation::Unknown {
             return Some(Response::error(Status::EXPECTATION_FAILED));
@@ -333,10 +349,11 @@ impl Protocol for Session {
 
     #[inline]
     fn on_frame(&mut self, part: Part<'_>, cx: &mut Cx<'_>) {
-        match part {
-            Part::Request { head, body } => self.on_request(&head, body, cx),
-            Part::Head(head) => self.on_head(&head, cx),
-            Part::Body { bytes, end } => self.on_body(bytes, end, cx),
+        // By reference: a head that is moved out of its part is copied.
+        match &part {
+            Part::Request { head, body } => self.on_request(head, body, cx),
+            Part::Head(head) => self.on_head(head, cx),
+            Part::Body { bytes, end } => self.on_body(bytes, *end, cx),
         }
     }
 
@@ -463,7 +480,7 @@ fn log_access(head: &Head<'_>, response: &Response) {
 }
 
 /// Where accesses are logged.
-const ACCESS_LOG: &str = "windlass::access";
+pub(super) const ACCESS_LOG: &str = "windlass::access";
 
 #[cfg(test)]
 mod tests {

@@ -76,8 +76,7 @@ impl Writer {
         }
     }
 
-    /// Appends a head, and `body` if it is not to be left out.
-    #[inline]
+    /// Queues a head, and `body` if it is not to be left out.
     pub(crate) fn put(
         &self,
         response: &Response,
@@ -87,22 +86,33 @@ impl Writer {
         unix_time: Duration,
         out: &mut Outbox,
     ) {
+        out.with_buf(|buf| self.write(response, body, framing, asked, unix_time, buf));
+    }
+
+    /// As `put`, to anywhere.
+    pub(crate) fn write(
+        &self,
+        response: &Response,
+        body: &[u8],
+        framing: Framing,
+        asked: Asked,
+        unix_time: Duration,
+        buf: &mut Vec<u8>,
+    ) {
         let mut common = self.common.borrow_mut();
         common.renew_at(unix_time);
-        out.with_buf(|buf| {
-            buf.reserve(HEAD_LEN + response.fields.len() + body.len());
-            put_start(buf, &common, response.status);
-            if let Some(content_type) = response.content_type {
-                buf.extend_from_slice(b"Content-Type: ");
-                buf.extend_from_slice(content_type.as_bytes());
-                buf.extend_from_slice(b"\r\n");
-            }
-            put_framing(buf, framing);
-            put_connection(buf, response.status, asked);
-            buf.extend_from_slice(&response.fields);
+        buf.reserve(HEAD_LEN + response.fields.len() + body.len());
+        put_start(buf, &common, response.status);
+        if let Some(content_type) = response.content_type {
+            buf.extend_from_slice(b"Content-Type: ");
+            buf.extend_from_slice(content_type.as_bytes());
             buf.extend_from_slice(b"\r\n");
-            buf.extend_from_slice(body);
-        });
+        }
+        put_framing(buf, framing);
+        put_connection(buf, response.status, asked);
+        buf.extend_from_slice(&response.fields);
+        buf.extend_from_slice(b"\r\n");
+        buf.extend_from_slice(body);
     }
 }
 
@@ -168,19 +178,37 @@ fn put_connection(buf: &mut Vec<u8>, status: Status, asked: Asked) {
 /// Appends a decimal number.
 #[inline]
 fn put_number(buf: &mut Vec<u8>, number: u64) {
-    let digit = |power: u64| b'0' + (number / power % 10) as u8;
-    match number {
-        0..10 => buf.extend_from_slice(&[digit(1)]),
-        10..100 => buf.extend_from_slice(&[digit(10), digit(1)]),
-        100..1000 => buf.extend_from_slice(&[digit(100), digit(10), digit(1)]),
-        _ => put_large_number(buf, number),
+    if (10..100).contains(&number) {
+        buf.extend_from_slice(&DIGITS[number as usize]);
+    } else {
+        put_any_number(buf, number);
     }
 }
 
-fn put_large_number(buf: &mut Vec<u8>, number: u64) {
-    // Appending to a vector does not fail.
-    let _ = write!(buf, "{number}");
+fn put_any_number(buf: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    while number >= 100 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&DIGITS[(number % 100) as usize]);
+        number /= 100;
+    }
+    start -= 2;
+    digits[start..start + 2].copy_from_slice(&DIGITS[number as usize]);
+    start += usize::from(number < 10);
+    buf.extend_from_slice(&digits[start..]);
 }
+
+/// The numbers of two digits.
+static DIGITS: [[u8; 2]; 100] = {
+    let mut digits = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < digits.len() {
+        digits[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    digits
+};
 
 /// Appends a chunk (RFC 9112, section 7.1); `bytes` are not empty, which would be the last one.
 pub(crate) fn put_chunk(bytes: &[u8], out: &mut Outbox) {
@@ -306,5 +334,26 @@ mod tests {
         put_last_chunk(&trailers, &mut out);
         let expected = format!("1a\r\n{}\r\n0\r\nA: b\r\n\r\n", "a".repeat(26));
         assert_eq!(out.to_vec(), expected.as_bytes());
+    }
+
+    #[test]
+    fn a_number_is_written_as_the_standard_library_writes_it() {
+        for number in [
+            0,
+            9,
+            10,
+            99,
+            100,
+            101,
+            999,
+            1000,
+            10_000,
+            123_456_789,
+            u64::MAX,
+        ] {
+            let mut buf = Vec::new();
+            put_number(&mut buf, number);
+            assert_eq!(buf, number.to_string().as_bytes());
+        }
     }
 }
