@@ -107,7 +107,7 @@ impl<D: Driver> Connection<D> {
     }
 
     /// Lends the effects to the connection for one event: its queue, its marks, its name.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&mut self, token: Token, limits: &Limits, fx: &mut Effects) {
         debug_assert!(fx.out.is_empty(), "the last event was ended");
         fx.intents.token = token;

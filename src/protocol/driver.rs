@@ -87,19 +87,19 @@ impl<P: Protocol> Stack<P> {
         }
     }
 
-    /// The decode loop. `decode` is `Decoder::decode` or `Decoder::decode_eof`.
+    /// The decode loop, by `Decoder::decode` or `Decoder::decode_eof`: two loops, so that the one
+    /// which counts is not asked at every step.
     #[inline]
-    fn drive_with(
+    fn drive_with<const AT_EOF: bool>(
         &mut self,
         input: &[u8],
         budget: &mut usize,
         fx: &mut Effects,
-        at_eof: bool,
     ) -> Driven {
         let mut consumed = 0;
         loop {
             let rest = &input[consumed..];
-            if rest.is_empty() && !at_eof {
+            if rest.is_empty() && !AT_EOF {
                 return Driven {
                     consumed,
                     stop: Stop::More,
@@ -111,7 +111,7 @@ impl<P: Protocol> Stack<P> {
                     stop: Stop::Budget,
                 };
             }
-            let step = if at_eof {
+            let step = if AT_EOF {
                 self.decoder.decode_eof(rest)
             } else {
                 self.decoder.decode(rest)
@@ -129,7 +129,7 @@ impl<P: Protocol> Stack<P> {
                 }) => {
                     // Only at the end of the stream may a frame consist of no bytes, and then it
                     // is the last one.
-                    if len > rest.len() || (len == 0 && !at_eof) {
+                    if len > rest.len() || (len == 0 && !AT_EOF) {
                         return Driven {
                             consumed,
                             stop: Stop::Stuck,
@@ -192,11 +192,11 @@ impl<P: Protocol> Driver for Stack<P> {
 
     #[inline]
     fn drive(&mut self, input: &[u8], budget: &mut usize, fx: &mut Effects) -> Driven {
-        self.drive_with(input, budget, fx, false)
+        self.drive_with::<false>(input, budget, fx)
     }
 
     fn drive_eof(&mut self, input: &[u8], budget: &mut usize, fx: &mut Effects) -> Driven {
-        self.drive_with(input, budget, fx, true)
+        self.drive_with::<true>(input, budget, fx)
     }
 
     fn on_eof(&mut self, partial_len: usize, fx: &mut Effects) {

@@ -53,7 +53,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// recorded that others have to see first.
     ///
     /// Answers whether more could be done at once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&mut self, core: &mut Core<N>) -> bool {
         let is_runnable = self.work(core);
         if !self.conn.is_shutdown_due(is_runnable) {
@@ -271,7 +271,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     /// The end of an event: keeps what is left, arms the deadline, or closes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(&mut self, token: Token, core: &mut Core<N>, is_runnable: bool) -> Outcome {
         if core.fx.frames > 0 {
             add(
