@@ -14,8 +14,11 @@ use windlass::{Intents, Reactor};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
+#[path = "http_conformance/table.rs"]
+mod table;
 
 use answers::{Answer, parse};
+use table::{Case, cases};
 
 /// A server on a network in memory.
 struct World {
@@ -113,71 +116,6 @@ impl Receiver for Counter {
     fn on_end(&mut self, _: Fields<'_>, _: &mut Intents) -> Response {
         Response::text(self.0.to_string())
     }
-}
-
-/// A request, and what has to come back.
-struct Case {
-    name: &'static str,
-    /// Where it is written so.
-    source: &'static str,
-    request: Vec<u8>,
-    expected: &'static str,
-}
-
-/// The table, which says itself how it is to be read.
-fn cases() -> Vec<Case> {
-    let blocks = include_str!("http_conformance/cases.txt").split("\n\n");
-    let blocks = blocks
-        .map(str::trim)
-        .filter(|block| !block.starts_with('#'));
-    let case = |block: &'static str| {
-        let mut lines = block.lines();
-        let (name, source) = lines.next()?.split_once(" | ")?;
-        let request = bytes(lines.next()?.strip_prefix("> ")?);
-        let expected = lines.next()?.strip_prefix("< ")?;
-        Some(Case {
-            name,
-            source,
-            request,
-            expected,
-        })
-    };
-    blocks
-        .map(|block| case(block).unwrap_or_else(|| panic!("{block:?} is no case")))
-        .collect()
-}
-
-/// The bytes that the text of a case stands for.
-fn bytes(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(char) = rest.chars().next() {
-        rest = &rest[char.len_utf8()..];
-        match char {
-            '\\' => {
-                let escaped = rest.strip_prefix('n');
-                bytes.extend_from_slice(if escaped.is_some() { b"\r\n" } else { b"\\" });
-                rest = &rest[1..];
-            }
-            '␊' => bytes.push(b'\n'),
-            '␍' => bytes.push(b'\r'),
-            '␀' => bytes.push(0),
-            '␇' => bytes.push(7),
-            '␉' => bytes.push(9),
-            '␛' => bytes.push(27),
-            '␡' => bytes.push(127),
-            'ÿ' => bytes.push(255),
-            '{' => {
-                let (repeated, behind) = rest.split_once('}').unwrap();
-                let (unit, count) = repeated.rsplit_once('*').unwrap();
-                let unit = unit.replace("\\n", "\r\n");
-                bytes.extend(unit.repeat(count.parse().unwrap()).bytes());
-                rest = behind;
-            }
-            _ => bytes.extend(char.to_string().bytes()),
-        }
-    }
-    bytes
 }
 
 /// Expects of a case what the table says, when it is sent in these pieces.

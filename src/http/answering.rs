@@ -192,23 +192,24 @@ impl Session {
 
     /// Tells the peer of its mistake. The caller sees to it that the connection ends.
     pub(super) fn answer_mistake(&mut self, status: Status, cx: &mut Cx<'_>) {
-        let is_answered = matches!(self.exchange.as_deref(), Some(Exchange::Discarding { .. }));
-        self.leave();
-        if !is_answered {
-            let response = Response::error(status);
-            let body = response.body().unwrap_or_default();
-            let framing = Framing::Length(body.len() as u64);
-            let unix_time = cx.unix_time();
-            let writer = &self.server.writer;
-            writer.put(
-                &response,
-                body,
-                framing,
-                Asked::NOTHING,
-                unix_time,
-                cx.out(),
-            );
-        }
+        let asked = match self.leave() {
+            // It was answered already.
+            Some(Exchange::Discarding { .. }) => return,
+            Some(Exchange::Buffering { asked, .. } | Exchange::Receiving { asked, .. }) => Asked {
+                keeps_alive: false,
+                ..asked
+            },
+            _ => Asked::NOTHING,
+        };
+        let response = Response::error(status);
+        let body = response.body().unwrap_or_default();
+        let framing = Framing::Length(body.len() as u64);
+        // An answer to HEAD has no body, be the request's as wrong as it may.
+        let is_bare = asked.method == Method::Head;
+        let body = if is_bare { &[] } else { body };
+        let unix_time = cx.unix_time();
+        let writer = &self.server.writer;
+        writer.put(&response, body, framing, asked, unix_time, cx.out());
     }
 }
 

@@ -188,6 +188,18 @@ impl Decoder for Requests {
         }
     }
 
+    fn decode_eof<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Requests> {
+        if input.is_empty() {
+            return Ok(Step::More { needed: 0 });
+        }
+        // An unfinished head was only searched for its end. Now is the last time to say what was
+        // wrong with it.
+        if let State::Head { .. } = self.state {
+            self.state = State::default();
+        }
+        self.decode(input)
+    }
+
     fn max_pending(&self) -> Option<usize> {
         Some(
             self.limits
@@ -272,6 +284,15 @@ mod tests {
         let input = "\r\n\r\nGET /a HTTP/1.0\r\n\r\n\r\n";
         for cut in 0..input.len() {
             let expected = [Event::Frame(Seen::Head("/a 0 []".into()))];
+            assert_eq!(seen(input, &[cut]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_head_that_breaks_off_is_told_however_it_is_cut() {
+        let input = "GET  HTTP/1.1\r\nHost: h\r\n";
+        for cut in 0..input.len() {
+            let expected = [Event::Malformed(RequestError::RequestLine)];
             assert_eq!(seen(input, &[cut]), expected, "cut at {cut}");
         }
     }
