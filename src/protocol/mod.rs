@@ -3,6 +3,8 @@
 //! Knows framing, but neither connections nor the reactor: a protocol acts on the world only
 //! through the [`Context`] it is given.
 
+mod announcement;
+mod announcer;
 mod chargen;
 mod context;
 mod datagram;
@@ -11,9 +13,12 @@ mod discard;
 mod driver;
 mod echo;
 mod effects;
+mod listener;
 
 use std::any::Any;
 
+pub use announcement::{Announcement, AnnouncementError};
+pub use announcer::{Announce, Announcer};
 pub use chargen::Chargen;
 pub use context::Context;
 pub use datagram::{Datagram, DatagramProtocol, SendCause, SendError};
@@ -25,6 +30,7 @@ pub use driver::{Driver, IntoDriver, Stack};
 pub use echo::Echo;
 pub(crate) use effects::{Control, Effects, Ending, Intent};
 pub use effects::{Intents, Sent, TimerId};
+pub use listener::{Listener, ListenerStats, Sighted, Sighting};
 
 use crate::close::CloseReason;
 use crate::framing::Decoder;

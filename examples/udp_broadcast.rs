@@ -1,0 +1,134 @@
+//! Who is there? Announces this machine to a network, and keeps a table of the others.
+//!
+//! Two ready-made protocols on two sockets of one reactor. Start it on two machines of a network,
+//! or twice on one:
+//!
+//! ```text
+//! cargo run --release --example udp_broadcast -- --name anne
+//! cargo run --release --example udp_broadcast -- --name bert
+//! ```
+//!
+//! It broadcasts, which needs no set-up; `--to 239.255.74.0:7400` uses a multicast group instead. On
+//! one machine alone, `--to 127.255.255.255:7400` stays there.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use windlass::net::{Bind, Membership};
+use windlass::protocol::{Announcer, Listener, Sighted, Sighting};
+use windlass::{Error, Reactor};
+
+/// Announces this machine to a network, and shows who else is there.
+#[derive(Parser)]
+struct Args {
+    /// Where to listen; port 0 is any free one.
+    #[arg(default_value = "0.0.0.0:7400")]
+    address: SocketAddr,
+    /// Where to announce: a broadcast address, or a multicast group. By default everybody on the
+    /// port that is listened on.
+    #[arg(long)]
+    to: Vec<SocketAddr>,
+    /// Pass on what is heard to this address: on another network, usually.
+    #[arg(long)]
+    relay: Vec<SocketAddr>,
+    /// How many relays may pass on what is announced.
+    #[arg(long, default_value_t = 0)]
+    hops: u8,
+    /// What to announce. By default the name of the machine.
+    #[arg(long)]
+    name: Option<String>,
+    /// Seconds between two announcements.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    interval: u32,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    common::run(|| serve(args))
+}
+
+fn serve(args: Args) -> Result<(), Error> {
+    let id = random()?;
+    let mut reactor = Reactor::new()?;
+
+    // Others on this machine may listen too: each hears every broadcast.
+    let mut bind = Bind::new(args.address).reuse_address(true);
+    for group in args.to.iter().filter(|to| to.ip().is_multicast()) {
+        bind = bind.join(Membership::of(group.ip()));
+    }
+    let mut table = Table::default();
+    let mut listener = Listener::new(move |sighting| table.update(sighting)).own(id);
+    for relay in &args.relay {
+        listener = listener.relay_to(*relay);
+    }
+    let listener = reactor.bind(bind.broadcast(true), listener)?;
+    let port = reactor.local_addr(listener)?.port().unwrap_or_default();
+
+    let name = args.name.unwrap_or_else(machine);
+    let interval = Duration::from_secs(args.interval.into());
+    let mut announcer = Announcer::new(id, name).every(interval).hops(args.hops);
+    let everybody = [SocketAddr::from((Ipv4Addr::BROADCAST, port))];
+    for to in if args.to.is_empty() {
+        &everybody
+    } else {
+        &args.to[..]
+    } {
+        announcer = announcer.to(*to);
+    }
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let bind = Bind::new(any).name("announcer").broadcast(true);
+    let announcer = reactor.bind(bind, announcer)?;
+
+    common::drain_on_signals(&mut reactor)?;
+    common::announce(&reactor, "udp", listener)?;
+    common::announce(&reactor, "udp", announcer)?;
+    reactor.run()
+}
+
+/// Who is there, as a table on standard output.
+#[derive(Default)]
+struct Table {
+    peers: BTreeMap<u64, Sighted>,
+}
+
+impl Table {
+    fn update(&mut self, sighting: &Sighting) {
+        match sighting {
+            Sighting::Appeared(peer) | Sighting::Changed(peer) => {
+                self.peers.insert(peer.id, peer.clone());
+            }
+            Sighting::Expired(peer) => {
+                self.peers.remove(&peer.id);
+            }
+            _ => return,
+        }
+        println!("{} there", self.peers.len());
+        for peer in self.peers.values() {
+            let name = peer.payload.escape_ascii();
+            println!("  {:016x}  {:<24} {name}", peer.id, peer.from.to_string());
+        }
+    }
+}
+
+/// A number that nobody else has.
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn machine() -> String {
+    let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "somebody".into(),
+        name => name.into(),
+    }
+}
