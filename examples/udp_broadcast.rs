@@ -8,8 +8,8 @@
 //! cargo run --release --example udp_broadcast -- --name bert
 //! ```
 //!
-//! It broadcasts, which needs no set-up; `--to 239.255.74.0:7400` uses a multicast group instead. On
-//! one machine alone, `--to 127.255.255.255:7400` stays there.
+//! It broadcasts, which needs no set-up; `--to 239.255.74.0:7400` uses a multicast group instead.
+//! `--to 127.255.255.255:7400` stays on one machine.
 
 mod common;
 

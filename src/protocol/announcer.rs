@@ -11,8 +11,8 @@ use super::datagram_context::DatagramContext;
 use super::effects::TimerId;
 use crate::net::Address;
 
-/// Sends an [`Announcement`] to one or more addresses: at once, then every interval, and whenever it
-/// gets the mail [`Announce`].
+/// Sends an [`Announcement`] to one or more addresses: at once, then every interval, and whenever
+/// it gets the mail [`Announce`].
 ///
 /// The socket needs [`Bind::broadcast`](crate::net::Bind::broadcast) to reach broadcast addresses.
 ///
