@@ -6,6 +6,7 @@
 //! ```text
 //! cargo run --release --example serve -- --stats 5
 //! printf 'hello\n' | nc -N 127.0.0.1 7000
+//! open http://127.0.0.1:8080          # a page that tells what runs, and how it is doing
 //! ```
 
 mod common;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, value_parser};
 
+use common::board::{Board, Row};
 use windlass::framing::LengthPrefixed;
 use windlass::net::{Address, Listen};
 use windlass::protocol::Chargen;
@@ -23,13 +25,13 @@ use windlass::{Discard, Echo, Error, Lines, Raw, Reactor, Token};
 
 /// Every service, in the order in which their sockets are announced. The ports leave room for the
 /// other examples, so that they run side by side.
-const SERVICES: [Service; 6] = [
+const SERVICES: [Service; 7] = [
     Service {
         name: "echo",
         about: "echo, of whatever a read returns",
         scheme: "tcp",
         port: 7000,
-        open: |reactor, address| {
+        open: |reactor, address, _| {
             let listen = Listen::new(address).name("echo");
             reactor.listen(listen, |_| Echo::<Raw>::default())
         },
@@ -39,14 +41,14 @@ const SERVICES: [Service; 6] = [
         about: "the chat server",
         scheme: "tcp",
         port: 7004,
-        open: |reactor, address| common::chat::listen(reactor, address, Duration::from_secs(30)),
+        open: |reactor, address, _| common::chat::listen(reactor, address, Duration::from_secs(30)),
     },
     Service {
         name: "echo-lines",
         about: "echo, line by line",
         scheme: "tcp",
         port: 7005,
-        open: |reactor, address| {
+        open: |reactor, address, _| {
             let listen = Listen::new(address).name("echo-lines");
             reactor.listen(listen, |_| Echo::<Lines>::default())
         },
@@ -56,7 +58,7 @@ const SERVICES: [Service; 6] = [
         about: "echo, of frames behind a length of four bytes, big-endian",
         scheme: "tcp",
         port: 7006,
-        open: |reactor, address| {
+        open: |reactor, address, _| {
             let listen = Listen::new(address).name("echo-length");
             reactor.listen(listen, |_| Echo::<LengthPrefixed>::default())
         },
@@ -66,17 +68,26 @@ const SERVICES: [Service; 6] = [
         about: "takes everything, and says nothing",
         scheme: "tcp",
         port: 7007,
-        open: |reactor, address| reactor.listen(Listen::new(address).name("discard"), |_| Discard),
+        open: |reactor, address, _| {
+            reactor.listen(Listen::new(address).name("discard"), |_| Discard)
+        },
     },
     Service {
         name: "chargen",
         about: "sends for as long as the peer takes it",
         scheme: "tcp",
         port: 7008,
-        open: |reactor, address| {
+        open: |reactor, address, _| {
             let listen = Listen::new(address).name("chargen");
             reactor.listen(listen, |_| Chargen::endless())
         },
+    },
+    Service {
+        name: "http",
+        about: "this page: what runs, and how it is doing",
+        scheme: "http",
+        port: 8080,
+        open: |reactor, address, board| board.listen(reactor, address),
     },
 ];
 
@@ -87,7 +98,7 @@ struct Service {
     about: &'static str,
     scheme: &'static str,
     port: u16,
-    open: fn(&mut Reactor, Address) -> Result<Token, Error>,
+    open: fn(&mut Reactor, Address, &Board) -> Result<Token, Error>,
 }
 
 impl Service {
@@ -132,31 +143,45 @@ fn main() -> ExitCode {
 
 fn serve(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
     let mut reactor = Reactor::new()?;
+    let mut board = Board::new(reactor.now());
     // All are opened before one is announced: there is no half of a server.
     let mut listeners = Vec::new();
     for service in &SERVICES {
         let address = service.address(args, matches);
-        listeners.push((service, (service.open)(&mut reactor, address)?));
+        listeners.push((service, (service.open)(&mut reactor, address, &board)?));
     }
     common::drain_on_signals(&mut reactor)?;
+    let mut rows = Vec::new();
     for (service, listener) in listeners {
         common::announce(&reactor, service.scheme, listener)?;
-        log::info!("{} on {}", service.name, reactor.local_addr(listener)?);
+        let address = reactor.local_addr(listener)?;
+        log::info!("{} on {address}", service.name);
+        rows.push(Row {
+            name: service.name,
+            about: service.about,
+            scheme: service.scheme,
+            address,
+        });
     }
-    match args.stats {
-        None => reactor.run(),
-        Some(seconds) => run_with_stats(&mut reactor, Duration::from_secs(seconds)),
-    }
+    board.show(&rows);
+    run(
+        &mut reactor,
+        &mut board,
+        args.stats.map(Duration::from_secs),
+    )
 }
 
-/// As `Reactor::run`, with a line in the log every so often.
-fn run_with_stats(reactor: &mut Reactor, every: Duration) -> Result<(), Error> {
-    let mut due = reactor.now() + every;
+/// As `Reactor::run`, and shows the counters: on the page while somebody looks, and in the log
+/// every so often.
+fn run(reactor: &mut Reactor, board: &mut Board, every: Option<Duration>) -> Result<(), Error> {
+    let mut log_at = every.map(|every| reactor.now() + every);
     while !reactor.is_empty() {
-        reactor.turn(Some(due.saturating_duration_since(reactor.now())))?;
-        if reactor.now() >= due {
+        let due = [log_at, board.due()].into_iter().flatten().min();
+        reactor.turn(due.map(|due| due.saturating_duration_since(reactor.now())))?;
+        board.turn(reactor);
+        if log_at.is_some_and(|log_at| log_at <= reactor.now()) {
             log::info!("{}", counters(reactor));
-            due = reactor.now() + every;
+            log_at = every.map(|every| reactor.now() + every);
         }
     }
     Ok(())

@@ -154,6 +154,7 @@ impl Drop for Running {
 fn tcp(address: &str) -> &str {
     address
         .strip_prefix("tcp://")
+        .or(address.strip_prefix("http://"))
         .unwrap_or_else(|| panic!("{address} is not of TCP"))
 }
 
@@ -631,6 +632,48 @@ fn check_reply(address: &str, sent: &[u8], reply: &[u8]) {
     client.expect(reply);
 }
 
+/// The page names every service, and its counters come as long as one looks.
+#[track_caller]
+fn check_page(address: &str) {
+    let mut client = Client::connect(address);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    let mut page = String::new();
+    client.0.read_to_string(&mut page).expect("the page");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    for name in [
+        "echo",
+        "chat",
+        "echo-lines",
+        "echo-length",
+        "discard",
+        "chargen",
+        "http",
+    ] {
+        assert!(page.contains(&format!("data-service=\"{name}\"")), "{name}");
+    }
+    assert!(
+        !page.contains("{{") && !page.contains("src="),
+        "nothing is left out or elsewhere"
+    );
+
+    let mut client = Client::connect(address);
+    client.send("GET /counters HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut turns = Vec::new();
+    while turns.len() < 2 {
+        let mut line = String::new();
+        assert_ne!(client.0.read_line(&mut line).expect("counters"), 0);
+        if let Some(json) = line.strip_prefix("data: ") {
+            let counters: serde_json::Value = serde_json::from_str(json).expect("JSON");
+            assert!(
+                counters["services"]["echo"]["accepted"].as_u64() >= Some(1),
+                "{json}"
+            );
+            turns.push(counters["turns"].as_u64().expect("a number"));
+        }
+    }
+    assert!(turns[0] < turns[1], "they move: {turns:?}");
+}
+
 #[test]
 fn serve_offers_every_service() {
     let chargen = format!("unix:{}", socket_path("chargen"));
@@ -638,8 +681,8 @@ fn serve_offers_every_service() {
         "serve",
         &["--port0", "--chargen", &chargen, "--stats", "3600"],
     );
-    let serve = Running::spawn("serve", serve, 6);
-    let [echo, chat, echo_lines, echo_length, discard, chargen] = &serve.addresses[..] else {
+    let serve = Running::spawn("serve", serve, 7);
+    let [echo, chat, echo_lines, echo_length, discard, chargen, http] = &serve.addresses[..] else {
         panic!("{:?}", serve.addresses);
     };
 
@@ -652,6 +695,7 @@ fn serve_offers_every_service() {
     check_reply(echo_lines, b"one\ntw", b"one\n");
     check_reply(echo_length, b"\0\0\0\x02hi\0", b"\0\0\0\x02hi");
     check_reply(discard, b"anything", b"");
+    check_page(http);
 
     let path = chargen.strip_prefix("unix://").expect("a path");
     let mut client = UnixStream::connect(path).expect("it listens");

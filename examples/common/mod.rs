@@ -3,6 +3,7 @@
 // Each example uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod board;
 pub(crate) mod chat;
 
 use std::fmt;
