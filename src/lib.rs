@@ -43,6 +43,7 @@ pub mod http;
 mod limits;
 pub mod net;
 pub mod protocol;
+mod rate;
 pub mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -13,6 +13,10 @@ mod discard;
 mod driver;
 mod echo;
 mod effects;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(feature = "hub")]
+mod hub_message;
 mod listener;
 
 use std::any::Any;
@@ -30,6 +34,10 @@ pub use driver::{Driver, IntoDriver, Stack};
 pub use echo::Echo;
 pub(crate) use effects::{Control, Effects, Ending, Intent};
 pub use effects::{Intents, Sent, TimerId};
+#[cfg(feature = "hub")]
+pub use hub::{Hub, HubLimits, HubStats};
+#[cfg(feature = "hub")]
+pub use hub_message::{Cookie, HubMessage};
 pub use listener::{Listener, ListenerStats, Sighted, Sighting};
 
 use crate::close::CloseReason;

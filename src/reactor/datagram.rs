@@ -12,7 +12,6 @@ use bytes::Bytes;
 use super::core::{Command, Core, Entry, Outcome};
 use super::service::{Service, add};
 use super::stats::DatagramStats;
-use super::storm::Guard;
 use super::timers::TimerKey;
 use crate::buffer::{Bounds, DatagramQueue};
 use crate::close::CloseReason;
@@ -22,6 +21,7 @@ use crate::protocol::{
     Control, Datagram, DatagramContext, DatagramProtocol, Destination, Ending, Intent, TimerId,
     max_len,
 };
+use crate::rate::{Buckets, Rates};
 use crate::token::Token;
 
 /// A datagram socket with the protocol that runs on it.
@@ -32,7 +32,7 @@ pub(super) struct DatagramEntry<N: Network, P> {
     pub(super) limits: DatagramLimits,
     /// Lent to the effects while an event is handled.
     queue: DatagramQueue<Destination>,
-    pub(super) guard: Guard,
+    pub(super) guard: Buckets,
     pub(super) stats: DatagramStats,
     /// What the poller has reported and no operation has refuted yet: `READABLE` and `WRITABLE`.
     /// Only `WouldBlock` clears a bit.
@@ -73,6 +73,11 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
         core: &Core<N>,
     ) -> DatagramEntry<N, P> {
         service.on_opened();
+        let rates = Rates {
+            datagrams_per_second: limits.storm_guard.datagrams_per_second,
+            bytes_per_second: limits.storm_guard.bytes_per_second,
+            burst: limits.storm_guard.burst,
+        };
         let bounds = Bounds {
             max_count: limits.max_queued_datagrams,
             max_len: limits.max_queued_bytes,
@@ -84,7 +89,7 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
             socket: Some(socket),
             service,
             queue: DatagramQueue::new(bounds),
-            guard: Guard::new(limits.storm_guard.clone(), core.fx.intents.now),
+            guard: Buckets::new(rates, core.fx.intents.now),
             limits,
             stats: DatagramStats::default(),
             latch: Readiness::WRITABLE,

@@ -17,7 +17,6 @@ mod os;
 mod service;
 mod source;
 mod stats;
-mod storm;
 mod stream;
 mod timers;
 mod transmit;

@@ -1,17 +1,23 @@
-//! `Guard`: the token buckets of everything that is sent to many machines at once.
+//! `Buckets`: how much may be sent or taken in a time, in datagrams and in bytes.
 //!
-//! Arithmetic; it knows time as it is told, and neither sockets nor addresses.
+//! Arithmetic; it knows time as it is told, and nothing of what is counted.
 
 use std::time::{Duration, Instant};
 
-use crate::limits::StormGuard;
+/// The rates of two buckets, and how long a silence is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rates {
+    pub(crate) datagrams_per_second: u32,
+    pub(crate) bytes_per_second: u32,
+    pub(crate) burst: Duration,
+}
 
 /// Two buckets, for datagrams and for bytes, each as the time at which it would be empty if
 /// nothing more were sent (the "theoretical arrival time" of ATM's generic cell rate algorithm,
 /// ITU-T I.371): a comparison and an addition, and nothing to refill.
 #[derive(Debug)]
-pub(super) struct Guard {
-    rules: StormGuard,
+pub(crate) struct Buckets {
+    rates: Rates,
     /// Since when times are counted.
     origin: Instant,
     /// How long what was sent takes at its rate, counted from `origin`.
@@ -19,10 +25,10 @@ pub(super) struct Guard {
     bytes: Duration,
 }
 
-impl Guard {
-    pub(super) fn new(rules: StormGuard, now: Instant) -> Guard {
-        Guard {
-            rules,
+impl Buckets {
+    pub(crate) fn new(rates: Rates, now: Instant) -> Buckets {
+        Buckets {
+            rates,
             origin: now,
             datagrams: Duration::ZERO,
             bytes: Duration::ZERO,
@@ -30,22 +36,22 @@ impl Guard {
     }
 
     /// Whether a datagram of `len` bytes may be sent now.
-    pub(super) fn admits(&self, now: Instant, len: usize) -> bool {
+    pub(crate) fn admits(&self, now: Instant, len: usize) -> bool {
         let since = now.saturating_duration_since(self.origin);
-        let bound = since.saturating_add(self.rules.burst);
+        let bound = since.saturating_add(self.rates.burst);
         let (datagrams, bytes) = self.after(since, len);
         datagrams <= bound && bytes <= bound
     }
 
     /// It was sent.
-    pub(super) fn spend(&mut self, now: Instant, len: usize) {
+    pub(crate) fn spend(&mut self, now: Instant, len: usize) {
         let since = now.saturating_duration_since(self.origin);
         (self.datagrams, self.bytes) = self.after(since, len);
     }
 
     fn after(&self, since: Duration, len: usize) -> (Duration, Duration) {
-        let datagrams = cost(1, self.rules.datagrams_per_second);
-        let bytes = cost(len, self.rules.bytes_per_second);
+        let datagrams = cost(1, self.rates.datagrams_per_second);
+        let bytes = cost(len, self.rates.bytes_per_second);
         (
             self.datagrams.max(since).saturating_add(datagrams),
             self.bytes.max(since).saturating_add(bytes),
@@ -71,8 +77,8 @@ fn cost(count: usize, per_second: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn guard(datagrams: u32, bytes: u32, burst_ms: u64) -> (Guard, Instant) {
-        let rules = StormGuard {
+    fn guard(datagrams: u32, bytes: u32, burst_ms: u64) -> (Buckets, Instant) {
+        let rates = Rates {
             datagrams_per_second: datagrams,
             bytes_per_second: bytes,
             burst: Duration::from_millis(burst_ms),
@@ -82,11 +88,11 @@ mod tests {
             reason = "an Instant is made in no other way"
         )]
         let now = Instant::now();
-        (Guard::new(rules, now), now)
+        (Buckets::new(rates, now), now)
     }
 
     /// How many datagrams pass in `seconds` if somebody tries each millisecond, ten times.
-    fn passed(guard: &mut Guard, origin: Instant, seconds: u64, len: usize) -> u64 {
+    fn passed(guard: &mut Buckets, origin: Instant, seconds: u64, len: usize) -> u64 {
         let mut passed = 0;
         for ms in 0..seconds * 1000 {
             let now = origin + Duration::from_millis(ms);
