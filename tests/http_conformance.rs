@@ -8,17 +8,23 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use windlass::http::{Fields, Flow, Limits, Pulled, Receiver, Request, Response, Router, Server};
+use windlass::Reactor;
+use windlass::http::{Limits, Router, Server};
 use windlass::net::{Memory, MemoryPeer};
-use windlass::{Intents, Reactor};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
+#[path = "http_conformance/site.rs"]
+mod site;
 #[path = "http_conformance/table.rs"]
 mod table;
+#[path = "http_conformance/verdict.rs"]
+mod verdict;
 
 use answers::{Answer, parse};
+use site::site;
 use table::{Case, cases};
+use verdict::{End, judge};
 
 /// A server on a network in memory.
 struct World {
@@ -73,109 +79,18 @@ impl World {
     }
 }
 
-fn site() -> Router {
-    let words = || {
-        let mut words = ["one ", "two ", "three"].into_iter();
-        move |out: &mut Vec<u8>| match words.next() {
-            Some(word) => {
-                out.extend_from_slice(word.as_bytes());
-                Pulled::More
-            }
-            None => Pulled::End,
-        }
-    };
-    let echo = |request: &mut Request<'_>| Response::of(request.body().to_vec());
-    Router::new()
-        .get("/", |_| Response::text("home"))
-        .get("/host", |request| {
-            Response::text(request.head().host().to_owned())
-        })
-        .get("/p/{x}", |request| {
-            Response::text(request.param("x").into_owned())
-        })
-        .post("/echo", echo)
-        .post("/small", echo)
-        .max_body_len(4)
-        .any("/any", |_| Response::text("any"))
-        .get("/close", |_| Response::text("bye").close())
-        .get("/empty", |_| Response::empty(204))
-        .get("/same", |_| Response::text("not sent").status(304))
-        .get("/stream", move |_| Response::stream(words()))
-        .get("/length", move |_| Response::stream_of(13, words()))
-        .receive("PUT", "/upload", |_| Ok(Counter(0)))
-}
-
-struct Counter(usize);
-
-impl Receiver for Counter {
-    fn on_bytes(&mut self, bytes: &[u8], _: &mut Intents) -> Flow {
-        self.0 += bytes.len();
-        Flow::More
-    }
-
-    fn on_end(&mut self, _: Fields<'_>, _: &mut Intents) -> Response {
-        Response::text(self.0.to_string())
-    }
-}
-
 /// Expects of a case what the table says, when it is sent in these pieces.
 #[track_caller]
 fn check(world: &mut World, case: &Case, pieces: &[&[u8]], how: &str) {
-    let (expected, fate) = case
-        .expected
-        .rsplit_once(' ')
-        .unwrap_or(("", case.expected));
     let (received, is_closed) = world.exchange(pieces);
-    let text = String::from_utf8_lossy(&received).into_owned();
-    let blame = format!("{} ({}), sent {how}: {text:?}", case.name, case.source);
-    assert_eq!(is_closed, fate == "close", "the connection's fate: {blame}");
-
-    let mut rest = received.as_slice();
-    let mut answers = Vec::new();
-    for expected in split_expectations(expected) {
-        let is_head = expected.starts_with("head");
-        let (answer, behind) =
-            parse(rest, is_head).unwrap_or_else(|error| panic!("{error}: {blame}"));
-        rest = behind;
-        let expected = expected.trim_start_matches("head");
-        let (status, body) = match expected.split_once('=') {
-            Some((status, body)) => (status, Some(body.replace("\\n", "\r\n"))),
-            None => (expected, None),
-        };
-        assert_eq!(answer.status.to_string(), status, "{blame}");
-        if let Some(body) = body {
-            assert_eq!(String::from_utf8_lossy(&answer.body), body, "{blame}");
-        }
-        answers.push(answer);
+    let end = if is_closed { End::Closed } else { End::Kept };
+    if let Err(problem) = judge(case, &received, end) {
+        let text = String::from_utf8_lossy(&received);
+        panic!(
+            "{} ({}), sent {how}: {problem}: {text:?}",
+            case.name, case.source
+        );
     }
-    assert!(rest.is_empty(), "more than was expected: {blame}");
-    for answer in &answers {
-        answer
-            .check()
-            .unwrap_or_else(|error| panic!("{error}: {blame}"));
-    }
-    let last = answers.iter().rfind(|answer| answer.status >= 200);
-    if let Some(last) = last {
-        let says_close = last.field("connection") == Some("close");
-        assert_eq!(says_close, is_closed, "what Connection says: {blame}");
-    }
-}
-
-/// Bodies may contain spaces: an answer begins with three digits, or with `head`.
-fn split_expectations(expected: &str) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for word in expected.split(' ') {
-        let start = word.trim_start_matches("head");
-        let is_answer = start.len() >= 3
-            && start.bytes().take(3).all(|byte| byte.is_ascii_digit())
-            && !start[3..].starts_with(|char: char| char != '=');
-        match all.last_mut() {
-            Some(last) if !is_answer => *last += &format!(" {word}"),
-            _ if word.is_empty() => {}
-            _ => all.push(word.to_owned()),
-        }
-    }
-    all
 }
 
 #[test]

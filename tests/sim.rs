@@ -4,6 +4,9 @@
 //! Clients are protocols like the servers. `WINDLASS_SEEDS=2000` runs more seeds of each,
 //! `WINDLASS_SEED=7` that one alone.
 
+#[cfg(feature = "http")]
+#[path = "http_conformance/answers.rs"]
+mod answers;
 #[path = "sim/chat.rs"]
 mod chat;
 #[path = "sim/client.rs"]
@@ -17,16 +20,28 @@ mod found;
 #[cfg(feature = "http")]
 #[path = "sim/http.rs"]
 mod http;
+#[cfg(feature = "http")]
+#[path = "sim/http_table.rs"]
+mod http_table;
 #[path = "sim/lines.rs"]
 mod lines;
 #[path = "sim/outages.rs"]
 mod outages;
+#[cfg(feature = "http")]
+#[path = "http_conformance/site.rs"]
+mod site;
 #[path = "sim/slow.rs"]
 mod slow;
 #[path = "sim/switch.rs"]
 mod switch;
+#[cfg(feature = "http")]
+#[path = "http_conformance/table.rs"]
+mod table;
 #[path = "sim/timers.rs"]
 mod timers;
+#[cfg(feature = "http")]
+#[path = "http_conformance/verdict.rs"]
+mod verdict;
 
 /// Seeds of each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 150;

@@ -55,10 +55,10 @@ pub(crate) fn bytes(text: &str) -> Vec<u8> {
             '␡' => bytes.push(127),
             'ÿ' => bytes.push(255),
             '{' => {
-                let (repeated, behind) = rest.split_once('}').unwrap();
-                let (unit, count) = repeated.rsplit_once('*').unwrap();
+                let (repeated, behind) = rest.split_once('}').expect("a repetition ends");
+                let (unit, count) = repeated.rsplit_once('*').expect("a star");
                 let unit = unit.replace("\\n", "\r\n");
-                bytes.extend(unit.repeat(count.parse().unwrap()).bytes());
+                bytes.extend(unit.repeat(count.parse().expect("a number")).bytes());
                 rest = behind;
             }
             _ => bytes.extend(char.to_string().bytes()),
