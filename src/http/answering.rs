@@ -49,16 +49,21 @@ impl Session {
 
     /// Answers, or begins to.
     pub(super) fn answer(&mut self, mut response: Response, mut asked: Asked, cx: &mut Cx<'_>) {
-        if let Some(error) = response.error {
-            log::error!("{}: an answer cannot be sent: {error}", cx.token());
-            response = Response::error(Status::INTERNAL_SERVER_ERROR);
+        if let Some((problem, refusal)) = unsendable(&response, asked) {
+            log::error!("{}: an answer cannot be sent: {problem}", cx.token());
+            response = refusal;
         }
         asked.keeps_alive &= !response.closes && !self.is_closing;
         let has_body = response.status.has_body() && asked.method != Method::Head;
         match response.body.as_bytes() {
             Some(body) if body.len() <= LARGE_LEN || !has_body => {
-                let framing = if response.status.has_body() {
-                    Framing::Length(body.len() as u64)
+                let len = if response.status.has_body() {
+                    body.len()
+                } else {
+                    0
+                };
+                let framing = if response.status.has_length() {
+                    Framing::Length(len as u64)
                 } else {
                     Framing::None
                 };
@@ -116,7 +121,8 @@ impl Session {
             }
         };
         let framing = match (len, asked.version) {
-            _ if !response.status.has_body() => Framing::None,
+            _ if !response.status.has_length() => Framing::None,
+            _ if !response.status.has_body() => Framing::Length(0),
             (Some(len), _) => Framing::Length(len),
             (None, Version::Http11) => Framing::Chunked,
             (None, Version::Http10) => Framing::Close,
@@ -210,6 +216,42 @@ impl Session {
         let unix_time = cx.unix_time();
         let writer = &self.server.writer;
         writer.put(&response, body, framing, asked, unix_time, cx.out());
+    }
+}
+
+/// Why an answer cannot be sent to whoever asked so, and what is sent instead.
+fn unsendable(response: &Response, asked: Asked) -> Option<(String, Response)> {
+    let own_mistake = |problem: &str| {
+        let response = Response::error(Status::INTERNAL_SERVER_ERROR);
+        Some((problem.to_owned(), response))
+    };
+    if let Some(error) = response.error {
+        return own_mistake(&error.to_string());
+    }
+    let is_success = (200..300).contains(&response.status.code());
+    match &response.body {
+        Body::Switch(_) if response.status == Status::SWITCHING_PROTOCOLS => {
+            // RFC 9110, section 7.8: never without being asked. The fields name the protocol.
+            (!asked.upgrades).then(|| {
+                let refusal = Response {
+                    status: Status::UPGRADE_REQUIRED,
+                    fields: response.fields.clone(),
+                    ..Response::default()
+                };
+                ("an upgrade that nobody asked for".to_owned(), refusal)
+            })
+        }
+        Body::Switch(_) if asked.method == Method::Connect && is_success => None,
+        Body::Switch(_) => own_mistake("it hands the connection over, which its status does not"),
+        // What the real answer is comes later.
+        Body::Awaited(_) | Body::Later(..) => None,
+        _ if response.status.code() < 200 => own_mistake("it is no final one"),
+        // RFC 9110, section 9.3.6: the peer would take what follows for the tunnel's.
+        _ if asked.method == Method::Connect && is_success => Some((
+            "a success of CONNECT without a tunnel".to_owned(),
+            Response::error(Status::NOT_IMPLEMENTED),
+        )),
+        _ => None,
     }
 }
 

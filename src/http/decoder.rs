@@ -46,8 +46,8 @@ pub struct Requests {
 /// What the stream continues with.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// A head, of which so many bytes have no end in them.
-    Head { searched: u32 },
+    /// A head, behind so many empty lines, of which so many bytes have no end in them.
+    Head { searched: u32, empty_lines: u8 },
     /// A body, of which so many bytes are to come: at least one.
     Fixed { left: u64 },
     /// A chunked body.
@@ -56,7 +56,10 @@ enum State {
 
 impl Default for State {
     fn default() -> State {
-        State::Head { searched: 0 }
+        State::Head {
+            searched: 0,
+            empty_lines: 0,
+        }
     }
 }
 
@@ -70,11 +73,23 @@ impl Requests {
     }
 
     #[inline]
-    fn head<'a>(&mut self, input: &'a [u8], searched: usize) -> Decoded<'a, Requests> {
+    fn head<'a>(
+        &mut self,
+        input: &'a [u8],
+        searched: usize,
+        empty_lines: u8,
+    ) -> Decoded<'a, Requests> {
         if searched == 0 {
             // An empty line before a request is passed over (RFC 9112, section 2.2).
             match input {
+                [b'\r', b'\n', ..] if empty_lines == MAX_EMPTY_LINES => {
+                    return Err(RequestError::RequestLine);
+                }
                 [b'\r', b'\n', ..] => {
+                    self.state = State::Head {
+                        searched: 0,
+                        empty_lines: empty_lines + 1,
+                    };
                     return Ok(Step::Skip {
                         consumed: 2,
                         report: None,
@@ -126,6 +141,7 @@ impl Requests {
         // Below the limit of a head, which fits.
         self.state = State::Head {
             searched: input.len() as u32,
+            empty_lines: 0,
         };
         Step::More { needed: 0 }
     }
@@ -182,7 +198,10 @@ impl Decoder for Requests {
     #[inline]
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Requests> {
         match self.state {
-            State::Head { searched } => self.head(input, searched as usize),
+            State::Head {
+                searched,
+                empty_lines,
+            } => self.head(input, searched as usize, empty_lines),
             State::Fixed { left } => self.fixed(input, left),
             State::Chunked(at) => self.chunked(input, at),
         }
@@ -209,6 +228,10 @@ impl Decoder for Requests {
         )
     }
 }
+
+/// Empty lines that are passed over before a request: some, because careless clients send one
+/// behind a body; not any number, because they would keep a connection that asks for nothing.
+const MAX_EMPTY_LINES: u8 = 8;
 
 #[cfg(test)]
 mod tests {

@@ -108,6 +108,7 @@ mod tests {
             version: Version::Http11,
             method: Method::Get,
             keeps_alive: true,
+            upgrades: false,
         };
         let of = |body: &'static str| Fixed::of(&Response::text(body), asked).unwrap();
         static TEXT: &str = "some text, and more of it";
@@ -136,6 +137,7 @@ mod tests {
             version: Version::Http11,
             method: Method::Get,
             keeps_alive: true,
+            upgrades: false,
         };
         let check = |response: Response, asked| assert!(Fixed::of(&response, asked).is_none());
         check(Response::text("a").header("B", "c"), asked);

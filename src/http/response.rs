@@ -138,7 +138,8 @@ impl Response {
     }
 
     /// Hands the connection over: 101 to a peer that asked for the protocol `name` in `Upgrade`
-    /// (RFC 9110, section 7.8). `protocol` is left what the peer has sent behind its request.
+    /// (RFC 9110, section 7.8). `protocol` is left what the peer has sent behind its request. One
+    /// that has not asked is answered 426.
     pub fn upgrade(name: &str, protocol: impl IntoDriver) -> Response {
         Response {
             status: Status::SWITCHING_PROTOCOLS,
@@ -148,7 +149,8 @@ impl Response {
         .header("Upgrade", name)
     }
 
-    /// Hands the connection over in answer to CONNECT: 200 (RFC 9110, section 9.3.6).
+    /// Hands the connection over in answer to CONNECT: 200 (RFC 9110, section 9.3.6). In answer to
+    /// anything else it becomes a 500, and any other success of CONNECT a 501.
     pub fn tunnel(protocol: impl IntoDriver) -> Response {
         Response {
             body: Body::Switch(Box::new(protocol.into_driver())),

@@ -34,6 +34,7 @@ statuses! {
     201 CREATED "Created"
     202 ACCEPTED "Accepted"
     204 NO_CONTENT "No Content"
+    205 RESET_CONTENT "Reset Content"
     206 PARTIAL_CONTENT "Partial Content"
     301 MOVED_PERMANENTLY "Moved Permanently"
     302 FOUND "Found"
@@ -85,9 +86,14 @@ impl Status {
         self.0
     }
 
-    /// Whether an answer of this status has a body at all: 1xx, 204 and 304 never do (RFC 9110,
-    /// section 6.4.1).
+    /// Whether an answer of this status has a body at all: 1xx, 204, 205 and 304 never do (RFC
+    /// 9110, sections 6.4.1 and 15.3.6).
     pub const fn has_body(self) -> bool {
+        self.has_length() && self.0 != 205
+    }
+
+    /// Whether a peer is told where the body of such an answer ends, even if it has none.
+    pub(crate) const fn has_length(self) -> bool {
         !(self.0 < 200 || self.0 == 204 || self.0 == 304)
     }
 }

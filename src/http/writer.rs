@@ -19,6 +19,8 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     /// The connection goes on afterwards.
     pub(crate) keeps_alive: bool,
+    /// The peer would like another protocol.
+    pub(crate) upgrades: bool,
 }
 
 impl Asked {
@@ -28,6 +30,7 @@ impl Asked {
             version: head.version(),
             method: head.method(),
             keeps_alive: head.keeps_alive(),
+            upgrades: head.upgrades(),
         }
     }
 
@@ -36,6 +39,7 @@ impl Asked {
         version: Version::Http11,
         method: Method::Get,
         keeps_alive: false,
+        upgrades: false,
     };
 }
 
@@ -168,6 +172,14 @@ pub(crate) fn put_framing(buf: &mut Vec<u8>, framing: Framing) {
 fn put_connection(buf: &mut Vec<u8>, status: Status, asked: Asked) {
     if status == Status::SWITCHING_PROTOCOLS {
         buf.extend_from_slice(b"Connection: upgrade\r\n");
+    } else if status == Status::UPGRADE_REQUIRED {
+        // Whoever sends Upgrade says so here too (RFC 9110, section 7.8).
+        let options: &[u8] = if asked.keeps_alive {
+            b"Connection: upgrade\r\n"
+        } else {
+            b"Connection: close, upgrade\r\n"
+        };
+        buf.extend_from_slice(options);
     } else if !asked.keeps_alive {
         buf.extend_from_slice(b"Connection: close\r\n");
     } else if asked.version == Version::Http10 {
@@ -255,6 +267,7 @@ mod tests {
         version: Version::Http11,
         method: Method::Get,
         keeps_alive: true,
+        upgrades: false,
     };
 
     #[track_caller]

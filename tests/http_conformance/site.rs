@@ -1,7 +1,8 @@
 //! What the requests of the table are sent to.
 
-use windlass::Intents;
 use windlass::http::{Fields, Flow, Pulled, Receiver, Request, Response, Router};
+use windlass::protocol::Echo;
+use windlass::{Intents, Raw};
 
 pub(crate) fn site() -> Router {
     let words = || {
@@ -32,6 +33,15 @@ pub(crate) fn site() -> Router {
         .get("/same", |_| Response::text("not sent").status(304))
         .get("/stream", move |_| Response::stream(words()))
         .get("/length", move |_| Response::stream_of(13, words()))
+        .connect(|request| match request.head().host() {
+            "success:443" => Response::text("no tunnel"),
+            _ => Response::error(501),
+        })
+        .get("/shout", |_| {
+            Response::upgrade("shout", Echo::<Raw>::default())
+        })
+        .get("/interim", |_| Response::empty(103))
+        .get("/reset", |_| Response::text("not sent").status(205))
         .receive("PUT", "/upload", |_| Ok(Counter(0)))
 }
 
