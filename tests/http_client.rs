@@ -433,6 +433,33 @@ fn a_request_may_have_a_time_out_of_its_own() {
 }
 
 #[test]
+fn a_time_out_counts_even_if_an_earlier_request_had_more_time() {
+    let mut world = World::new(pipelined(2));
+    let listener = world.listen();
+    world.send("a", Request::get("/").timeout(Duration::from_secs(20)));
+    world.send("b", Request::get("/").timeout(Duration::from_secs(2)));
+    let peer = listener.accept().unwrap();
+    world.answer(&peer, OK);
+    world.pass(Duration::from_millis(2100));
+    world.expect(&["a: 200 ", "b: Timeout, again?"]);
+}
+
+#[test]
+fn an_upload_without_a_timer_to_go_on_with_fails() {
+    let mut world = World::new(pipelined(1));
+    let limits = windlass::Limits {
+        max_timers: 0,
+        ..windlass::Limits::default()
+    };
+    let connect = Connect::to(ADDRESS).unwrap().limits(limits);
+    world.client = Client::new(connect);
+    let _listener = world.listen();
+    let idle = |_: &mut Vec<u8>| Pulled::Wait(Duration::from_secs(1));
+    world.send("a", Request::post("/").stream(None, idle));
+    world.expect(&["a: Source"]);
+}
+
+#[test]
 fn a_connection_without_a_request_is_closed_after_30_s() {
     let mut world = World::new(pipelined(1));
     let listener = world.listen();

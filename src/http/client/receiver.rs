@@ -18,6 +18,8 @@ use crate::protocol::Intents;
 /// `on_head` comes first, then `on_bytes` as often as it takes, then `on_end`; or, at any time and
 /// then last, `on_failure`. `cx.token()` names the connection in all of them. The two that come
 /// last are given the receiver back, so that it can serve another request.
+///
+/// One that panics ends its connection, and with it, untold, whatever else was in flight there.
 pub trait Receiver {
     /// The head is here. Interim answers (1xx) are not told.
     fn on_head(&mut self, head: &Head<'_>, cx: &mut Intents) -> Flow {

@@ -52,8 +52,8 @@ pub(super) struct Session {
     /// Before more of it is sent, what has arrived is looked at.
     is_resting: bool,
     state: State,
-    /// Looks after the deadline of the first in flight.
-    timer: Option<TimerId>,
+    /// Looks after the deadline of the first in flight, or of one before; and when it fires.
+    timer: Option<(TimerId, Instant)>,
     /// Why the connection is being reset.
     cause: Option<Cause>,
 }
@@ -185,8 +185,23 @@ impl Session {
         match sent {
             Sent::All => self.upload = None,
             Sent::Full => {}
-            Sent::Waits(wait) => upload.timer = cx.set_timer(wait),
+            Sent::Waits(wait) => self.rest(wait, cx),
             Sent::Failed => self.fail(Cause::Source, cx),
+        }
+    }
+
+    /// Goes on with the body after a while.
+    fn rest(&mut self, wait: Duration, cx: &mut Cx<'_>) {
+        let Some(upload) = self.upload.as_deref_mut() else {
+            return;
+        };
+        if let Some(timer) = upload.timer.take() {
+            cx.cancel_timer(timer);
+        }
+        upload.timer = cx.set_timer(wait);
+        if upload.timer.is_none() {
+            // `max_timers` of the connection leaves us none: nobody would go on.
+            self.fail(Cause::Source, cx);
         }
     }
 
@@ -304,11 +319,17 @@ impl Session {
 
     /// Sees to it that the first request in flight is looked after.
     fn watch(&mut self, cx: &mut Cx<'_>) {
-        let deadline = self.in_flight.front().and_then(|first| first.deadline);
-        if let (Some(deadline), None) = (deadline, self.timer) {
-            let left = deadline.saturating_duration_since(cx.now());
-            self.timer = cx.set_timer(left);
+        let Some(deadline) = self.in_flight.front().and_then(|first| first.deadline) else {
+            return;
+        };
+        match self.timer {
+            // It looks again when it fires.
+            Some((_, at)) if at <= deadline => return,
+            Some((timer, _)) => cx.cancel_timer(timer),
+            None => {}
         }
+        let left = deadline.saturating_duration_since(cx.now());
+        self.timer = cx.set_timer(left).map(|timer| (timer, deadline));
     }
 
     /// Those in flight are not going to be answered here.
@@ -390,15 +411,15 @@ impl Protocol for Session {
         // Not at once: while too much is queued nothing is read, and an answer that says that the
         // rest is not wanted has to be seen. Connections run between the timers of this turn and
         // those of the next.
-        if let Some(upload) = self.upload.as_deref_mut() {
+        if self.upload.is_some() {
             self.is_resting = true;
-            upload.timer = cx.set_timer(Duration::ZERO);
+            self.rest(Duration::ZERO, cx);
         }
         self.pump(cx);
     }
 
     fn on_timer(&mut self, timer: TimerId, cx: &mut Cx<'_>) {
-        if self.timer == Some(timer) {
+        if self.timer.is_some_and(|(own, _)| own == timer) {
             self.timer = None;
             let first = self.in_flight.front();
             let is_past = |deadline| deadline <= cx.now();
@@ -409,8 +430,7 @@ impl Protocol for Session {
         } else if let Some(upload) = self.upload.as_deref_mut() {
             upload.timer = None;
             if mem::take(&mut self.is_resting) {
-                upload.timer = cx.set_timer(Duration::ZERO);
-                return;
+                return self.rest(Duration::ZERO, cx);
             }
             self.pump_upload(cx);
             self.pump(cx);
