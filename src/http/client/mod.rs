@@ -68,7 +68,43 @@ use crate::protocol::Intents;
 
 /// A client of one server. A clone is another handle on the same.
 ///
-/// The page of this module has an example.
+/// A forwarder is a server whose handlers ask another one, and answer when they are answered:
+///
+/// ```
+/// use windlass::Reactor;
+/// use windlass::http::client::{Client, Request};
+/// use windlass::http::{Response, Router, Server};
+/// use windlass::net::Memory;
+///
+/// let memory = Memory::new();
+/// let mut reactor = Reactor::with_network(memory.clone());
+/// let behind = Server::new(Router::new().get("/tide", |_| Response::text("high")));
+/// reactor.listen("127.0.0.1:8081", move |_| behind.clone())?;
+///
+/// let client = Client::to("127.0.0.1:8081")?;
+/// let front = Server::new(Router::new().get("/{*path}", move |request| {
+///     let (reply, response) = request.defer();
+///     let asked = Request::get(request.path());
+///     let sent = client.send(asked, |answer, cx| {
+///         let response = match answer {
+///             Ok(answer) => Response::of(answer.body().to_vec()).status(answer.status()),
+///             Err(_) => Response::error(502),
+///         };
+///         // Nothing is to be done if whoever asked has left.
+///         let _ = reply.send(cx, response);
+///     }, request.intents());
+///     sent.map_or_else(|_| Response::error(503), |()| response)
+/// }));
+/// reactor.listen("127.0.0.1:8080", move |_| front.clone())?;
+///
+/// let peer = memory.connect_peer(&"127.0.0.1:8080".parse()?)?;
+/// peer.send(b"GET /tide HTTP/1.1\r\nHost: h\r\n\r\n");
+/// for _ in 0..10 {
+///     reactor.turn(Some(std::time::Duration::ZERO))?;
+/// }
+/// assert!(peer.received().ends_with(b"high"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Client {
     pool: Rc<Pool>,
