@@ -6,6 +6,7 @@
 Linux only: memory is what /proc says that the server's process has. Fails if a bound is exceeded.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -45,6 +46,7 @@ class Server:
             # server holds, not what glibc keeps for later.
             env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "65536"},
         )
+        atexit.register(self.process.kill)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
 
     def connect(self, receive_buffer=None):
