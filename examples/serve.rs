@@ -11,7 +11,7 @@
 
 mod common;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, value_parser
 
 use common::board::{Board, Row};
 use windlass::framing::LengthPrefixed;
-use windlass::net::{Address, Listen};
-use windlass::protocol::Chargen;
+use windlass::net::{Address, Bind, Listen};
+use windlass::protocol::{Announcer, Chargen};
 use windlass::{Discard, Echo, Error, Lines, Raw, Reactor, Token};
 
 /// Every service, in the order in which their sockets are announced. The ports leave room for the
 /// other examples, so that they run side by side.
-const SERVICES: [Service; 7] = [
+const SERVICES: &[Service] = &[
     Service {
         name: "echo",
         about: "echo, of whatever a read returns",
@@ -89,7 +89,54 @@ const SERVICES: [Service; 7] = [
         port: 8080,
         open: |reactor, address, board| board.listen(reactor, address),
     },
+    Service {
+        name: "udp-echo",
+        about: "echo, of each datagram",
+        scheme: "udp",
+        port: 7000,
+        open: |reactor, address, _| {
+            let bind = Bind::new(address).name("udp-echo");
+            reactor.bind(bind, Echo::<Raw>::default())
+        },
+    },
+    Service {
+        name: "announcer",
+        about: "tells everybody on the network that this runs; see udp_broadcast",
+        scheme: "udp",
+        port: 7401,
+        open: announce,
+    },
+    #[cfg(feature = "hub")]
+    Service {
+        name: "hub",
+        about: "publish and subscribe; see udp_hub",
+        scheme: "udp",
+        port: 7500,
+        open: |reactor, address, _| {
+            let mut key = [0; 32];
+            std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut key)?;
+            let hub = windlass::protocol::Hub::new(&key, Default::default());
+            reactor.bind(Bind::new(address).name("hub"), hub)
+        },
+    },
 ];
+
+/// Announces to the network that the address is on: from 127.0.0.1, to this machine alone.
+fn announce(reactor: &mut Reactor, address: Address, _: &Board) -> Result<Token, Error> {
+    let is_loopback = address.as_ip().is_some_and(|ip| ip.ip().is_loopback());
+    let everybody = if is_loopback {
+        Ipv4Addr::new(127, 255, 255, 255)
+    } else {
+        Ipv4Addr::BROADCAST
+    };
+    // One process is one sender, as long as it runs.
+    let id = u64::from(std::process::id());
+    let announcer = Announcer::new(id, "serve")
+        .to(SocketAddr::from((everybody, 7400)))
+        .every(Duration::from_secs(5));
+    let bind = Bind::new(address).name("announcer").broadcast(true);
+    reactor.bind(bind, announcer)
+}
 
 /// A row of the table.
 struct Service {
@@ -146,7 +193,7 @@ fn serve(args: &Args, matches: &ArgMatches) -> Result<(), Error> {
     let mut board = Board::new(reactor.now());
     // All are opened before one is announced: there is no half of a server.
     let mut listeners = Vec::new();
-    for service in &SERVICES {
+    for service in SERVICES {
         let address = service.address(args, matches);
         listeners.push((service, (service.open)(&mut reactor, address, &board)?));
     }
@@ -187,9 +234,11 @@ fn run(reactor: &mut Reactor, board: &mut Board, every: Option<Duration>) -> Res
     Ok(())
 }
 
-/// The counters of the services that somebody has used.
+/// The counters of the services that somebody has used: connections, or datagrams.
 fn counters(reactor: &Reactor) -> String {
-    let used = reactor.services().filter(|service| service.accepted > 0);
+    let used = reactor
+        .services()
+        .filter(|service| service.accepted > 0 || service.bytes_in > 0);
     let texts = used.map(|service| {
         let (name, live, accepted) = (service.name, service.live, service.accepted);
         let (bytes_in, bytes_out) = (service.bytes_in, service.bytes_out);

@@ -5,7 +5,7 @@
 //! alone does not.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{self, Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -681,8 +681,20 @@ fn serve_offers_every_service() {
         "serve",
         &["--port0", "--chargen", &chargen, "--stats", "3600"],
     );
-    let serve = Running::spawn("serve", serve, 7);
-    let [echo, chat, echo_lines, echo_length, discard, chargen, http] = &serve.addresses[..] else {
+    let sockets = if cfg!(feature = "hub") { 10 } else { 9 };
+    let serve = Running::spawn("serve", serve, sockets);
+    let [
+        echo,
+        chat,
+        echo_lines,
+        echo_length,
+        discard,
+        chargen,
+        http,
+        udp_echo,
+        ..,
+    ] = &serve.addresses[..]
+    else {
         panic!("{:?}", serve.addresses);
     };
 
@@ -696,6 +708,7 @@ fn serve_offers_every_service() {
     check_reply(echo_length, b"\0\0\0\x02hi\0", b"\0\0\0\x02hi");
     check_reply(discard, b"anything", b"");
     check_page(http);
+    check_datagram(udp_echo, b"ahoy");
 
     let path = chargen.strip_prefix("unix://").expect("a path");
     let mut client = UnixStream::connect(path).expect("it listens");
@@ -708,6 +721,19 @@ fn serve_offers_every_service() {
     assert!(received.ends_with(b"\r\n"));
     drop(client);
     serve.ends();
+}
+
+/// Sends a datagram, and gets the same back.
+#[track_caller]
+fn check_datagram(address: &str, bytes: &[u8]) {
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    client.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let address = address.strip_prefix("udp://").expect("a UDP address");
+    client.connect(address).expect("an address");
+    client.send(bytes).expect("it is sent");
+    let mut back = [0; 64];
+    let len = client.recv(&mut back).expect("an answer");
+    assert_eq!(&back[..len], bytes);
 }
 
 #[test]
