@@ -83,7 +83,7 @@ struct Wasteful;
 
 impl DatagramProtocol for Wasteful {
     fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut DatagramContext<'_>) {
-        cx.reply(datagram.bytes.to_vec());
+        cx.reply(datagram.bytes.to_ascii_uppercase());
     }
 }
 
