@@ -159,7 +159,7 @@ impl Session {
         }
         let mut scratch = self.server.scratch.take();
         let sent = sending.pump(&mut scratch, cx);
-        scratch.shrink_to(MAX_SCRATCH_LEN);
+        scratch.bytes.shrink_to(MAX_SCRATCH_LEN);
         self.server.scratch.set(scratch);
         match sent {
             Sent::All => {

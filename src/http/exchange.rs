@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::body::{Pulled, Source};
 use super::file::FileBody;
+use super::pieces::Pieces;
 use super::reply::Awaited;
 use super::response::Response;
 use super::service::Receiver;
@@ -83,6 +84,15 @@ pub(crate) struct Sending {
     pub(crate) timer: Option<TimerId>,
 }
 
+/// Memory for the pieces of bodies, lent to whoever is at it.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// For what sources produce.
+    pub(crate) bytes: Vec<u8>,
+    /// For what is read from files.
+    pub(crate) pieces: Pieces,
+}
+
 /// Where the body comes from.
 pub(crate) enum Content {
     Bytes(Bytes),
@@ -105,36 +115,35 @@ pub(crate) enum Sent {
 
 impl Sending {
     /// Sends as much as there is room for, by way of `scratch`.
-    pub(crate) fn pump(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_, ()>) -> Sent {
+    pub(crate) fn pump(&mut self, scratch: &mut Scratch, cx: &mut Context<'_, ()>) -> Sent {
         for _ in 0..MAX_PULLS {
             if !cx.is_writable() {
                 return Sent::Full;
             }
-            let pulled = match &mut self.content {
-                Content::Bytes(bytes) => {
-                    let piece = bytes.split_to(bytes.len().min(PIECE_LEN));
-                    self.left -= piece.len() as u64;
-                    cx.out().put_shared(piece);
-                    if self.left == 0 {
-                        return Sent::All;
-                    }
-                    continue;
-                }
+            let piece = match &mut self.content {
+                Content::Bytes(bytes) => Ok(bytes.split_to(bytes.len().min(PIECE_LEN))),
+                Content::File(file) => file.next_piece(&mut scratch.pieces),
                 Content::Source(source) => {
-                    scratch.clear();
-                    source.pull(scratch)
-                }
-                Content::File(file) => {
-                    scratch.clear();
-                    if let Err(error) = file.pull(scratch) {
-                        log::warn!("{}: a file cannot be sent to its end: {error}", cx.token());
-                        return Sent::Failed;
+                    scratch.bytes.clear();
+                    let pulled = source.pull(&mut scratch.bytes);
+                    match self.on_pulled(pulled, &scratch.bytes, cx) {
+                        Some(sent) => return sent,
+                        None => continue,
                     }
-                    Pulled::More
                 }
             };
-            if let Some(sent) = self.on_pulled(pulled, scratch, cx) {
-                return sent;
+            match piece {
+                Ok(piece) => {
+                    self.left -= piece.len() as u64;
+                    cx.out().put_shared(piece);
+                }
+                Err(error) => {
+                    log::warn!("{}: a file cannot be sent to its end: {error}", cx.token());
+                    return Sent::Failed;
+                }
+            }
+            if self.left == 0 {
+                return Sent::All;
             }
         }
         // Tiny pieces: others first, then on with the next turn.

@@ -8,7 +8,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use bytes::Bytes;
+
 use super::permit::Permit;
+use super::pieces::Pieces;
 
 /// Bytes of an open file that are yet to be sent. One descriptor, and no memory of its own.
 pub(crate) struct FileBody {
@@ -45,6 +48,20 @@ impl FileBody {
         self.left.end - self.left.start
     }
 
+    /// The next piece; it is empty if nothing is left.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has become shorter: the rest cannot be sent.
+    pub(crate) fn next_piece(&mut self, pieces: &mut Pieces) -> io::Result<Bytes> {
+        let len = self.len().min(PIECE_LEN);
+        // It is at most PIECE_LEN.
+        let piece = pieces.filled(len as usize, |buffer| {
+            self.file.read_exact_at(buffer, self.left.start)
+        })?;
+        self.left.start += len;
+        Ok(piece)
+    }
+
     /// Appends the next piece, unless nothing is left.
     ///
     /// # Errors
@@ -68,4 +85,4 @@ impl fmt::Debug for FileBody {
 }
 
 /// Bytes that are read at once.
-const PIECE_LEN: u64 = 64 * 1024;
+const PIECE_LEN: u64 = Pieces::MAX_LEN as u64;

@@ -47,6 +47,7 @@ mod limits;
 mod method;
 mod paths;
 mod permit;
+mod pieces;
 mod prepared;
 mod reply;
 mod request;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::decoder::Requests;
+use super::exchange::Scratch;
 use super::limits::Limits;
 use super::prepared::Prepared;
 use super::service::Service;
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     /// Whether accesses are logged, and the second (since 1970) in which the logger said so.
     pub(crate) logging: Cell<(u64, bool)>,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
-    pub(crate) scratch: Cell<Vec<u8>>,
+    pub(crate) scratch: Cell<Scratch>,
 }
 
 impl Server {
@@ -86,7 +87,7 @@ impl Server {
             answering,
             active: Cell::new(0),
             logging: Cell::new((u64::MAX, false)),
-            scratch: Cell::new(Vec::new()),
+            scratch: Cell::default(),
         };
         Server {
             shared: Rc::new(shared),

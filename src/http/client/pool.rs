@@ -10,6 +10,7 @@ use super::decoder::{Bounds, Responses};
 use super::receiver::Receiver;
 use super::request::Request;
 use super::session::Session;
+use crate::http::exchange::Scratch;
 use crate::limits::Patience;
 use crate::net::Connect;
 use crate::protocol::Intents;
@@ -46,7 +47,7 @@ pub(super) struct Pool {
     /// One that waits for us.
     pub(super) holding: Patience,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
-    pub(super) scratch: Cell<Vec<u8>>,
+    pub(super) scratch: Cell<Scratch>,
     // Borrowed within the methods below only, never while a callback runs.
     queue: RefCell<VecDeque<Call>>,
     slots: RefCell<Vec<Slot>>,
