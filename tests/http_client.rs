@@ -642,6 +642,43 @@ fn a_receiver_that_pauses_holds_the_server_back_for_as_long_as_it_likes() {
 }
 
 #[test]
+fn a_server_that_is_gone_when_a_receiver_goes_on_is_given_up_in_the_end() {
+    let mut world = World::new(pipelined(1));
+    let listener = world.listen();
+    let client = world.client.clone();
+    let failed = Rc::new(Cell::new(None));
+    let sleepy = Box::new(Sleepy(Rc::clone(&failed)));
+    let sent = world
+        .reactor
+        .with_intents(|cx| client.receive(Request::get("/"), sleepy, cx));
+    assert_eq!(sent, Ok(()));
+    world.turn();
+    let peer = listener.accept().unwrap();
+    world.answer(&peer, "HTTP/1.1 200 \r\nContent-Length: 9\r\n\r\n");
+    world.pass(Duration::from_secs(599));
+    assert_eq!(failed.get(), None);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(failed.get(), Some(Cause::Timeout));
+}
+
+/// Pauses, and is resumed by nobody.
+struct Sleepy(Rc<Cell<Option<Cause>>>);
+
+impl Receiver for Sleepy {
+    fn on_head(&mut self, _: &Head<'_>, _: &mut Intents) -> Flow {
+        Flow::Pause
+    }
+
+    fn on_end(self: Box<Self>, _: Fields<'_>, _: &mut Intents) {
+        panic!("nothing more was sent");
+    }
+
+    fn on_failure(self: Box<Self>, failure: Failure, _: &mut Intents) {
+        self.0.set(Some(failure.cause));
+    }
+}
+
+#[test]
 fn a_receiver_that_has_enough_resets_the_connection() {
     struct Picky(Rc<Cell<Option<Cause>>>);
     impl Receiver for Picky {

@@ -51,7 +51,8 @@ pub struct Limits {
     /// Bytes of a body that is put together for a callback. One that is received piece by piece
     /// has no limit but the receiver's.
     pub max_body_len: usize,
-    /// How long nothing may pass on a connection that owes an answer.
+    /// How long nothing may pass on a connection that owes an answer. While a body of ours is being
+    /// sent, or a receiver pauses, it is `windlass::Limits::idle_timeout`.
     pub response_timeout: Duration,
     /// How long an answer's head may take from its first byte to its last.
     pub head_timeout: Duration,

@@ -44,8 +44,6 @@ pub(super) struct Pool {
     pub(super) idle: Patience,
     /// One that owes us an answer.
     pub(super) awaiting: Patience,
-    /// One that waits for us.
-    pub(super) holding: Patience,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
     pub(super) scratch: Cell<Scratch>,
     // Borrowed within the methods below only, never while a callback runs.
@@ -68,17 +66,12 @@ impl Pool {
             is_passing: true,
             ..Patience::default()
         };
-        let holding = Patience {
-            is_passing: true,
-            ..Patience::default()
-        };
         Pool {
             connect,
             host,
             bounds,
             idle,
             awaiting,
-            holding,
             scratch: Cell::default(),
             queue: RefCell::default(),
             slots: RefCell::default(),

@@ -64,8 +64,8 @@ pub enum Flow {
     /// More.
     More,
     /// Nothing until somebody resumes the connection (`Intents::resume_other`): the server is
-    /// slowed down by TCP, and not timed until more has come. Of no effect if the answer was here
-    /// as a whole.
+    /// slowed down by TCP, and until more has come only `windlass::Limits::idle_timeout` (10 min)
+    /// ends the connection. Of no effect if the answer was here as a whole.
     Pause,
     /// Nothing any more. The connection is reset, `on_failure` says [`Cause::Stopped`].
     Stop,

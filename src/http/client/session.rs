@@ -452,20 +452,21 @@ impl Protocol for Session {
 
     #[inline]
     fn patience(&self) -> Option<&Patience> {
-        let is_ours = matches!(
+        let is_held = matches!(
             self.state,
             State::Body {
                 is_paused: true,
                 ..
             }
-        ) || self.upload.is_some();
-        Some(if is_ours {
-            &self.pool.holding
+        );
+        if is_held || self.upload.is_some() {
+            // It is us who are waited for: as long as the connection's limits allow.
+            None
         } else if self.in_flight.is_empty() {
-            &self.pool.idle
+            Some(&self.pool.idle)
         } else {
-            &self.pool.awaiting
-        })
+            Some(&self.pool.awaiting)
+        }
     }
 
     fn on_timeout(&mut self, _: CloseReason, cx: &mut Cx<'_>) {
