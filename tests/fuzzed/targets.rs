@@ -170,7 +170,9 @@ pub(crate) fn static_path(data: &[u8]) {
     static ROOT: OnceLock<std::path::PathBuf> = OnceLock::new();
     let root = ROOT.get_or_init(|| {
         // Below it a file; beside it a secret, to which a link in it leads.
-        let folder = std::env::temp_dir().join(format!("windlass-fuzz-{}", std::process::id()));
+        let folder = option_env!("CARGO_TARGET_TMPDIR")
+            .map_or_else(std::env::temp_dir, std::path::PathBuf::from)
+            .join("windlass-fuzz");
         let root = folder.join("root");
         std::fs::create_dir_all(root.join("a")).unwrap();
         std::fs::write(root.join("a/b.txt"), "public").unwrap();
