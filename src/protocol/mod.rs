@@ -18,6 +18,7 @@ mod hub;
 #[cfg(feature = "hub")]
 mod hub_message;
 mod listener;
+mod sessions;
 
 use std::any::Any;
 
@@ -39,6 +40,7 @@ pub use hub::{Hub, HubLimits, HubStats};
 #[cfg(feature = "hub")]
 pub use hub_message::{Cookie, HubMessage};
 pub use listener::{Listener, ListenerStats, Sighted, Sighting};
+pub use sessions::{Session, SessionContext, SessionLimits, SessionStats, Sessions};
 
 use crate::close::CloseReason;
 use crate::framing::Decoder;

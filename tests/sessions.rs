@@ -1,0 +1,205 @@
+//! Sessions on the network in memory: who is served by whom, timers, and ends to the tick.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may; the rule is for the library"
+)]
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use windlass::net::{Address, Bind, Memory, MemoryPeerDatagram};
+use windlass::protocol::{Session, SessionContext, SessionLimits, Sessions};
+use windlass::{CloseReason, Datagram, Reactor};
+
+const HOME: &str = "10.0.0.1:7";
+
+type Journal = Rc<RefCell<Vec<String>>>;
+
+/// Counts for its peer, and does what it is told.
+struct Counter(SocketAddr, u32, Journal);
+
+impl Counter {
+    fn note(&self, text: &str) {
+        self.2
+            .borrow_mut()
+            .push(format!("{} {text}", self.0.port()));
+    }
+}
+
+impl Session for Counter {
+    fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut SessionContext<'_, '_>) {
+        self.1 += 1;
+        cx.send(self.1.to_string());
+        match datagram.bytes {
+            b"finish" => cx.finish(),
+            b"cancel" => cx.cancel_timer(),
+            [b't', ms @ ..] => {
+                let ms = String::from_utf8_lossy(ms).parse().unwrap();
+                cx.set_timer(Duration::from_millis(ms));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut SessionContext<'_, '_>) {
+        cx.send("again");
+        self.note("timer");
+    }
+
+    fn on_close(&mut self, reason: CloseReason) {
+        self.note(reason.name());
+    }
+}
+
+struct Rig {
+    memory: Memory,
+    reactor: Reactor<Memory>,
+    journal: Journal,
+}
+
+impl Rig {
+    fn new(max_sessions: usize) -> Rig {
+        let memory = Memory::new();
+        let mut reactor = Reactor::with_network(memory.clone());
+        let journal = Journal::default();
+        let notes = Rc::clone(&journal);
+        let limits = SessionLimits {
+            max_sessions,
+            ..SessionLimits::default()
+        };
+        let open = move |peer: SocketAddr| {
+            let is_wanted = peer.port() != 666;
+            is_wanted.then(|| Counter(peer, 0, Rc::clone(&notes)))
+        };
+        reactor.bind(HOME, Sessions::new(limits, open)).unwrap();
+        Rig {
+            memory,
+            reactor,
+            journal,
+        }
+    }
+
+    fn peer(&self, port: u16) -> MemoryPeerDatagram {
+        let at = SocketAddr::from(([10, 0, 0, 2], port));
+        self.memory.bind_peer(Bind::new(at)).unwrap()
+    }
+
+    fn say(&mut self, peer: &MemoryPeerDatagram, text: &str) -> Option<String> {
+        let home: Address = HOME.parse().unwrap();
+        peer.send_to(&home, text.as_bytes()).unwrap();
+        self.pass(Duration::ZERO);
+        heard(peer)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.memory.advance(time);
+        for _ in 0..3 {
+            self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+
+    fn take(&self) -> Vec<String> {
+        self.journal.take()
+    }
+}
+
+fn heard(peer: &MemoryPeerDatagram) -> Option<String> {
+    let (bytes, _) = peer.receive()?;
+    Some(String::from_utf8(bytes).unwrap())
+}
+
+#[test]
+fn each_peer_has_a_session_of_its_own_until_it_finishes() {
+    let mut rig = Rig::new(10);
+    let (anne, bert) = (rig.peer(1), rig.peer(2));
+    for count in ["1", "2"] {
+        assert_eq!(rig.say(&anne, "").as_deref(), Some(count));
+        assert_eq!(rig.say(&bert, "").as_deref(), Some(count));
+    }
+    assert_eq!(rig.say(&anne, "finish").as_deref(), Some("3"));
+    assert_eq!(rig.take(), ["1 finished"]);
+    assert_eq!(rig.say(&anne, "").as_deref(), Some("1"));
+    assert_eq!(rig.say(&bert, "").as_deref(), Some("3"));
+}
+
+#[test]
+fn nobody_is_let_in_who_is_not_wanted_or_for_whom_there_is_no_room() {
+    let mut rig = Rig::new(2);
+    let peers = [666, 1, 2, 3].map(|port| rig.peer(port));
+    let answers = peers.each_ref().map(|peer| rig.say(peer, "").is_some());
+    assert_eq!(answers, [false, true, true, false]);
+    rig.say(&peers[1], "finish");
+    assert_eq!(rig.say(&peers[3], "").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_timer_fires_once_not_early_and_not_if_it_was_put_off_or_cancelled() {
+    let mut rig = Rig::new(10);
+    let (anne, bert) = (rig.peer(1), rig.peer(2));
+    rig.say(&anne, "t100");
+    rig.say(&bert, "t50");
+    rig.pass(Duration::from_millis(49));
+    assert_eq!(rig.take(), [""; 0]);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(rig.take(), ["2 timer"]);
+    assert_eq!(heard(&bert).as_deref(), Some("again"));
+    rig.say(&anne, "t100");
+    rig.pass(Duration::from_millis(99));
+    assert_eq!(rig.take(), [""; 0]);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(rig.take(), ["1 timer"]);
+    rig.say(&anne, "t10");
+    rig.say(&anne, "cancel");
+    rig.pass(Duration::from_millis(500));
+    assert_eq!(rig.take(), [""; 0]);
+}
+
+#[test]
+fn ten_thousand_sessions_expire_to_the_tick_unless_they_were_heard() {
+    const COUNT: u16 = 10_000;
+    let mut rig = Rig::new(COUNT.into());
+    let home: Address = HOME.parse().unwrap();
+    let peers: Vec<_> = (1000..1000 + COUNT).map(|port| rig.peer(port)).collect();
+    for some in peers.chunks(500) {
+        for peer in some {
+            peer.send_to(&home, b"").unwrap();
+        }
+        rig.pass(Duration::ZERO);
+    }
+    // Every tenth one is heard once more, half way.
+    rig.pass(Duration::from_secs(30));
+    for peer in peers.iter().step_by(10) {
+        peer.send_to(&home, b"").unwrap();
+    }
+    rig.pass(Duration::ZERO);
+    assert!(peers.iter().all(|peer| heard(peer).as_deref() == Some("1")));
+    rig.pass(Duration::from_millis(29_999));
+    assert_eq!(rig.take().len(), 0);
+    rig.pass(Duration::from_millis(1));
+    let expired = rig.take();
+    assert_eq!(expired.len(), usize::from(COUNT) * 9 / 10);
+    assert!(expired.iter().all(|line| line.ends_with("idle_timeout")));
+    rig.pass(Duration::from_millis(29_999));
+    assert_eq!(rig.take().len(), 0);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(rig.take().len(), usize::from(COUNT) / 10);
+    assert_eq!(
+        rig.say(&peers[0], "").as_deref(),
+        Some("2"),
+        "the second answer of before"
+    );
+    assert_eq!(heard(&peers[0]).as_deref(), Some("1"), "of a new session");
+}
+
+#[test]
+fn sessions_are_told_of_the_end_of_their_socket() {
+    let mut rig = Rig::new(10);
+    let anne = rig.peer(1);
+    rig.say(&anne, "");
+    rig.reactor.shutdown(Duration::from_secs(1));
+    rig.pass(Duration::ZERO);
+    assert_eq!(rig.take(), ["1 finished"]);
+}
