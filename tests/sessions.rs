@@ -195,11 +195,29 @@ fn ten_thousand_sessions_expire_to_the_tick_unless_they_were_heard() {
 }
 
 #[test]
-fn sessions_are_told_of_the_end_of_their_socket() {
+fn a_shutdown_waits_for_sessions_and_lets_nobody_in() {
+    for finishes in [true, false] {
+        let mut rig = Rig::new(10);
+        let (anne, bert) = (rig.peer(1), rig.peer(2));
+        rig.say(&anne, "");
+        rig.reactor.shutdown(Duration::from_secs(5));
+        assert_eq!(rig.say(&anne, "").as_deref(), Some("2"));
+        assert_eq!(rig.say(&bert, ""), None);
+        if finishes {
+            assert_eq!(rig.say(&anne, "finish").as_deref(), Some("3"));
+            assert_eq!(rig.take(), ["1 finished"]);
+        } else {
+            rig.pass(Duration::from_secs(5));
+            assert_eq!(rig.take(), ["1 shutdown"]);
+        }
+        assert!(rig.reactor.is_empty());
+    }
+}
+
+#[test]
+fn a_shutdown_without_sessions_is_over_at_once() {
     let mut rig = Rig::new(10);
-    let anne = rig.peer(1);
-    rig.say(&anne, "");
-    rig.reactor.shutdown(Duration::from_secs(1));
+    rig.reactor.shutdown(Duration::from_secs(5));
     rig.pass(Duration::ZERO);
-    assert_eq!(rig.take(), ["1 finished"]);
+    assert!(rig.reactor.is_empty());
 }

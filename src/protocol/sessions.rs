@@ -58,7 +58,7 @@ pub struct SessionStats {
     pub opened: u64,
     /// Sessions that were closed because their peer was silent.
     pub expired: u64,
-    /// Datagrams of peers for whom there was no room.
+    /// Datagrams of peers for whom there was no room, or that came during a shutdown.
     pub crowded: u64,
     /// Datagrams of peers that the closure refused, or that have no address of the Internet.
     pub refused: u64,
@@ -98,6 +98,8 @@ pub struct Sessions<F, S> {
     /// Set for the first of them, or earlier.
     timer: Option<(TimerId, Instant)>,
     stats: SessionStats,
+    /// The reactor shuts down: the socket goes with the last session.
+    is_draining: bool,
 }
 
 struct Slot<S> {
@@ -172,6 +174,7 @@ where
             deadlines: BTreeSet::new(),
             timer: None,
             stats: SessionStats::default(),
+            is_draining: false,
         }
     }
 
@@ -196,7 +199,7 @@ where
         let Entry::Vacant(vacant) = self.table.entry(peer) else {
             return true;
         };
-        if is_full {
+        if is_full || self.is_draining {
             self.stats.crowded += 1;
             return false;
         }
@@ -272,9 +275,13 @@ where
         }
     }
 
-    /// Sees to it that the socket's timer is set for the first deadline.
+    /// Sees to it that the socket's timer is set for the first deadline, or that the socket is
+    /// closed if nobody needs it any more.
     fn arm(&mut self, cx: &mut DatagramContext<'_>) {
         let Some((first, _)) = self.deadlines.first() else {
+            if self.is_draining {
+                cx.finish();
+            }
             return;
         };
         match self.timer {
@@ -325,6 +332,13 @@ where
                 _ => break,
             }
         }
+        self.arm(cx);
+    }
+
+    /// Sessions that have begun may come to their end, within the grace of the shutdown; none
+    /// begins.
+    fn on_shutdown(&mut self, cx: &mut DatagramContext<'_>) {
+        self.is_draining = true;
         self.arm(cx);
     }
 
