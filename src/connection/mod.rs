@@ -126,11 +126,14 @@ impl<D: Driver> Connection<D> {
     }
 
     /// Takes back what the event left: unsent output stays with the connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&mut self, fx: &mut Effects, loads: &mut Pool<Load>, tick: u64) {
-        if fx.out.is_empty() && self.load.is_none() {
-            return;
+        if !fx.out.is_empty() || self.load.is_some() {
+            self.keep(fx, loads, tick);
         }
+    }
+
+    fn keep(&mut self, fx: &mut Effects, loads: &mut Pool<Load>, tick: u64) {
         let load = self.load.get_or_insert_with(|| loads.take());
         debug_assert!(load.outbox.is_empty(), "the queue was lent for the event");
         if fx.out.is_empty() {

@@ -43,7 +43,7 @@ pub struct Session {
     pub(super) server: Rc<Shared>,
     /// `None` between requests, so that an idle connection costs a pointer.
     pub(super) exchange: Option<Box<Exchange>>,
-    /// Requests that were begun.
+    /// Requests that were begun, if their number is limited.
     served: u32,
     /// The answer under way is the last one.
     pub(super) is_closing: bool,
@@ -64,14 +64,11 @@ impl Session {
     /// Another request begins.
     #[inline]
     fn begin(&mut self, head: &Head<'_>) -> Asked {
-        self.served = self.served.saturating_add(1);
-        let is_last = self
-            .server
-            .limits
-            .max_requests
-            .is_some_and(|max| self.served >= max);
         let mut asked = Asked::by(head);
-        asked.keeps_alive &= !is_last;
+        if let Some(max) = self.server.limits.max_requests {
+            self.served = self.served.saturating_add(1);
+            asked.keeps_alive &= self.served < max;
+        }
         asked
     }
 
