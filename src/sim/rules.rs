@@ -48,11 +48,13 @@ impl Fabric {
         (!is_blocked).then_some(Idle::Input)
     }
 
-    /// Whether any socket of a host is blocked or yet to be connected, so that another one that
-    /// forwards to it may have to wait.
+    /// Whether any socket of a host is blocked or yet to be connected, as far as its owner was told,
+    /// so that another one that forwards to it may have to wait.
     pub(super) fn has_blocked(&self, host: usize) -> bool {
         let mut ends = self.ends.iter().filter(|(_, end)| end.host == host);
-        ends.any(|(_, end)| end.is_blocked() || end.stage == Stage::Connecting)
+        ends.any(|(_, end)| {
+            end.is_blocked() || matches!(end.stage, Stage::Connecting | Stage::Made)
+        })
     }
 
     /// A listener of a sleeping host that has somebody waiting and no reason to.

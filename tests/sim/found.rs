@@ -34,3 +34,8 @@ fn a_shutdown_may_linger_for_a_shorter_time() {
 fn late_events_of_a_failed_attempt_are_not_told_of_the_next_one() {
     check(3275, crate::outages::scenario);
 }
+
+#[test]
+fn a_forwarder_waits_for_a_connection_that_is_made_until_it_is_told() {
+    check(5164, crate::forward::scenario);
+}
