@@ -40,6 +40,8 @@ pub struct Outbox {
     segments: VecDeque<Segment>,
     /// Bytes queued, of all kinds.
     len: usize,
+    /// How many of them others forwarded, if what is our own leaves first. Invariant: at most `len`.
+    forwarded: usize,
     /// Bytes that may be queued.
     limit: usize,
     /// Something was dropped because of `limit`.
@@ -105,6 +107,14 @@ impl Outbox {
         }
     }
 
+    /// As [`Outbox::put_shared`], for bytes that another connection forwards: they are no reason not
+    /// to read from this one, because it is the other one that is held while there is no room.
+    pub(crate) fn put_forwarded(&mut self, bytes: Bytes) {
+        let before = self.len;
+        self.put_shared(bytes);
+        self.forwarded += self.len - before;
+    }
+
     /// Lends the queue's end as a [`bytes::BufMut`] to append to.
     ///
     /// The limit is applied when `write` returns: if what it appended is too much, all of that is
@@ -125,6 +135,12 @@ impl Outbox {
     #[inline]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many of them are our own: not forwarded by others.
+    #[inline]
+    pub(crate) fn own_len(&self) -> usize {
+        self.len - self.forwarded
     }
 
     /// Whether nothing is queued.
@@ -235,6 +251,7 @@ impl Outbox {
     pub(crate) fn consume(&mut self, len: usize) {
         assert!(len <= self.len, "no more is written than was queued");
         self.len -= len;
+        self.forwarded = self.forwarded.min(self.len);
         if !self.segments.is_empty() {
             self.consume_segments(len);
         } else if self.len == 0 {
@@ -327,6 +344,7 @@ impl Default for Outbox {
             flat_start: 0,
             segments: VecDeque::new(),
             len: 0,
+            forwarded: 0,
             limit: usize::MAX,
             overflowed: false,
             input_addr: 0,
@@ -354,6 +372,7 @@ impl Reuse for Outbox {
         self.flat_start = 0;
         self.segments.clear();
         self.len = 0;
+        self.forwarded = 0;
         self.limit = usize::MAX;
         self.overflowed = false;
         self.input_len = 0;

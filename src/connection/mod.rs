@@ -17,7 +17,7 @@ pub(crate) use state::{Event, State, Then};
 
 use std::mem;
 
-use crate::buffer::Pool;
+use crate::buffer::{Outbox, Pool};
 use crate::close::CloseReason;
 use crate::limits::{Limits, Patience};
 use crate::protocol::{Driven, Driver, Effects, Ending, Intent};
@@ -323,19 +323,20 @@ impl<D: Driver> Connection<D> {
         play!(self.role, on_open(fx));
     }
 
-    /// What the connection needs next, given how much output is queued.
+    /// What the connection needs next, given what output is queued.
+    ///
+    /// Above the high water nothing more is delivered, until below the low one: what is delivered
+    /// is answered. What others forward is no answer, and whoever reads from this connection may be
+    /// whom they wait for: two that wait for each other would do so for ever.
     #[inline]
-    pub(crate) fn need(&self, queued_len: usize, limits: &Limits) -> Need {
-        if self.flags.has(Flags::OVER)
-            && queued_len <= limits.low_water
-            && self.state.closed().is_none()
-        {
+    pub(crate) fn need(&self, out: &Outbox, limits: &Limits) -> Need {
+        let is_over = self.flags.has(Flags::OVER);
+        if is_over && out.len() <= limits.low_water && self.state.closed().is_none() {
             return Need::Drain;
         }
         if self.state.delivers() {
-            if self
-                .flags
-                .has_any(Flags::OVER | Flags::PAUSED | Flags::HELD)
+            if self.flags.has_any(Flags::PAUSED | Flags::HELD)
+                || is_over && out.own_len() > limits.low_water
             {
                 Need::Rest
             } else if self.flags.has(Flags::UNDRIVEN) {

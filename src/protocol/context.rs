@@ -94,6 +94,12 @@ impl<'a, E> Context<'a, E> {
         self.effects.out.len()
     }
 
+    /// Bytes that are queued to the peer, without what others forwarded.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn own_len(&self) -> usize {
+        self.effects.out.own_len()
+    }
+
     /// Whether sending is of use now: our half is open and no more than the high water is queued.
     pub fn is_writable(&self) -> bool {
         self.status() == Sent::Queued

@@ -84,7 +84,7 @@ impl Effects {
     #[inline]
     pub(crate) fn wants_stop(&self) -> bool {
         self.control.is_stopping
-            || self.out.len() > self.high_water
+            || self.out.own_len() > self.high_water
             || self.out.has_overflowed()
             || self.intents.list.len() >= MAX_INTENTS
     }
@@ -259,7 +259,8 @@ impl Intents {
     }
 
     /// As [`Intents::send_to`], with back-pressure: while the other connection has more than its
-    /// high water queued, this one is neither decoded nor read. What a forwarder needs.
+    /// high water queued, this one is neither decoded nor read. The other one goes on being read: it
+    /// may be its answers that its peer wants taken before it takes more. What a forwarder needs.
     pub fn forward_to(&mut self, to: Token, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         self.list.push(Intent::Forward {

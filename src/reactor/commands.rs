@@ -77,7 +77,10 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             add(&self.service.counters.missed, 1);
             return;
         }
-        core.fx.out.put_shared(bytes);
+        match from {
+            Some(_) => core.fx.out.put_forwarded(bytes),
+            None => core.fx.out.put_shared(bytes),
+        }
         self.settle(core, &[]);
     }
 

@@ -71,7 +71,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             // First for the output of others, then because whatever happened in the last round
             // may have ended our half: with nothing queued, no event would follow to tell us.
             self.flush(core, &[]);
-            let need = self.conn.need(core.fx.out.len(), &self.service.limits);
+            let need = self.conn.need(&core.fx.out, &self.service.limits);
             let is_spent = match need {
                 Need::Rest => return false,
                 Need::Read | Need::Discard if !self.latch.has(Readiness::READABLE) => return false,
@@ -309,6 +309,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         core.fx.out.reset();
         core.fx.control = Default::default();
         self.service.on_closed(reason);
+        log::debug!(
+            "{}: {} ended: {reason}",
+            self.service.name,
+            core.fx.intents.token
+        );
         self.conn.on_close(reason, &mut core.fx, &mut core.loads);
         Outcome::Closed
     }

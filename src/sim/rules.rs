@@ -53,7 +53,9 @@ impl Fabric {
     pub(super) fn has_blocked(&self, host: usize) -> bool {
         let mut ends = self.ends.iter().filter(|(_, end)| end.host == host);
         ends.any(|(_, end)| {
-            end.is_blocked() || matches!(end.stage, Stage::Connecting | Stage::Made)
+            // What has changed since is on its way to be told.
+            let is_news = end.ear.is_listed;
+            is_news || end.is_blocked() || matches!(end.stage, Stage::Connecting | Stage::Made)
         })
     }
 

@@ -78,7 +78,7 @@ impl<P> Watched<P> {
         }
     }
 
-    /// A frame must not be delivered while too much output is queued.
+    /// A frame must not be delivered while too much output of its own is queued.
     fn on_delivery(&self, callback: &str, token: Token, queued_len: usize) {
         self.on_call(callback, token, queued_len);
         let high_water = self.watch.limits.high_water;
@@ -106,7 +106,7 @@ impl<P: Protocol> Protocol for Watched<P> {
         frame: <P::Decoder as Decoder>::Frame<'_>,
         cx: &mut Context<'_, P::Encoder>,
     ) {
-        self.on_delivery("on_frame", cx.token(), cx.queued_len());
+        self.on_delivery("on_frame", cx.token(), cx.own_len());
         self.protocol.on_frame(frame, cx);
     }
 
@@ -115,7 +115,7 @@ impl<P: Protocol> Protocol for Watched<P> {
         report: <P::Decoder as Decoder>::Error,
         cx: &mut Context<'_, P::Encoder>,
     ) {
-        self.on_delivery("on_skipped", cx.token(), cx.queued_len());
+        self.on_delivery("on_skipped", cx.token(), cx.own_len());
         self.protocol.on_skipped(report, cx);
     }
 
@@ -124,7 +124,7 @@ impl<P: Protocol> Protocol for Watched<P> {
         error: <P::Decoder as Decoder>::Error,
         cx: &mut Context<'_, P::Encoder>,
     ) {
-        self.on_delivery("on_malformed", cx.token(), cx.queued_len());
+        self.on_delivery("on_malformed", cx.token(), cx.own_len());
         self.protocol.on_malformed(error, cx);
     }
 
@@ -157,7 +157,7 @@ impl<P: Protocol> Protocol for Watched<P> {
     }
 
     fn on_eof(&mut self, partial_len: usize, cx: &mut Context<'_, P::Encoder>) {
-        self.on_delivery("on_eof", cx.token(), cx.queued_len());
+        self.on_delivery("on_eof", cx.token(), cx.own_len());
         self.protocol.on_eof(partial_len, cx);
     }
 

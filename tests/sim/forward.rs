@@ -1,12 +1,13 @@
 //! A forwarder between a client and an echo server: back-pressure and half-closes pass through.
 
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
 use windlass::net::{Connect, Listen};
-use windlass::sim::{Outcome, World, check, seeds};
-use windlass::{CloseReason, Context, Echo, Intents, Protocol, Raw, Token};
+use windlass::sim::{Faults, Outcome, World, check, seeds};
+use windlass::{CloseReason, Context, Echo, Intents, Limits, Protocol, Raw, Token};
 
 use crate::SEEDS;
 use crate::client::{Cargo, Shared, patient, pieces, run_to_the_end};
@@ -64,13 +65,46 @@ impl Protocol for Half {
 }
 
 pub(crate) fn scenario(world: &mut World) -> Outcome {
+    run(world, &patient(), &patient(), &(1..=8))
+}
+
+/// Clients that read whatever they still have to send, and send much more than all queues hold: the
+/// echo server cannot read on before its answers are taken, and they go the same way.
+fn bulk(world: &mut World) -> Outcome {
+    let all = usize::MAX / 2;
+    let limits = Limits {
+        high_water: all,
+        low_water: all,
+        max_outbound: all,
+        ..patient()
+    };
+    let faults = Faults {
+        buffer_len: 4096..=65_536,
+        ..world.faults()
+    };
+    world.set_faults(faults);
+    let narrow = Limits {
+        high_water: 4096,
+        low_water: 1024,
+        ..patient()
+    };
+    run(world, &limits, &narrow, &(8..=20))
+}
+
+/// Clients and servers with these limits; so many pieces each.
+fn run(
+    world: &mut World,
+    limits: &Limits,
+    others: &Limits,
+    count: &RangeInclusive<usize>,
+) -> Outcome {
     let (server, proxy) = (world.host("server"), world.host("proxy"));
     let client = world.host("client");
     let watch = world.watch();
     let echo_watch = watch.clone();
     let listen = Listen::new(world.address(server, 7))
         .name("echo")
-        .limits(patient());
+        .limits(others.clone());
     world
         .reactor(server)
         .listen(listen, move |_| echo_watch.over(Echo::<Raw>::default()))
@@ -79,12 +113,13 @@ pub(crate) fn scenario(world: &mut World) -> Outcome {
     let target = world.address(server, 7);
     let listen = Listen::new(world.address(proxy, 8))
         .name("proxy")
-        .limits(patient());
+        .limits(others.clone());
+    let others = others.clone();
     let forward = move |_: &_| {
         proxy_watch.over(Half {
             other: Rc::default(),
             own: Rc::default(),
-            to: Some(Connect::new(target).name("to echo").limits(patient())),
+            to: Some(Connect::new(target).name("to echo").limits(others.clone())),
             watch: proxy_watch.clone(),
         })
     };
@@ -94,15 +129,15 @@ pub(crate) fn scenario(world: &mut World) -> Outcome {
         .expect("the port is free");
     let mut all = Vec::new();
     for _ in 0..1 + world.random().below(4) {
-        let count = world.random().length(&(1..=8));
+        let count = world.random().length(count);
         let pieces = pieces(world.random(), count, 30_000);
         let notes = Shared::default();
         all.push((pieces.concat(), notes.clone()));
         let cargo = Cargo::new(pieces);
         let connect = Connect::new(world.address(proxy, 8))
             .name("client")
-            .limits(patient());
-        let protocol = watch.over(Client { cargo, notes });
+            .limits(limits.clone());
+        let protocol = watch.clone().limits(limits).over(Client { cargo, notes });
         world
             .reactor(client)
             .connect(connect, protocol)
@@ -130,6 +165,11 @@ pub(crate) fn scenario(world: &mut World) -> Outcome {
         )?;
     }
     Ok(())
+}
+
+#[test]
+fn a_forwarder_does_not_wait_for_a_server_that_waits_for_it() {
+    check(seeds(SEEDS), bulk);
 }
 
 #[test]
