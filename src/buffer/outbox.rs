@@ -40,7 +40,8 @@ pub struct Outbox {
     segments: VecDeque<Segment>,
     /// Bytes queued, of all kinds.
     len: usize,
-    /// How many of them others forwarded, if what is our own leaves first. Invariant: at most `len`.
+    /// How many of them others forwarded, if what is our own leaves first. Invariant: at most
+    /// `len`.
     forwarded: usize,
     /// Bytes that may be queued.
     limit: usize,
@@ -107,8 +108,8 @@ impl Outbox {
         }
     }
 
-    /// As [`Outbox::put_shared`], for bytes that another connection forwards: they are no reason not
-    /// to read from this one, because it is the other one that is held while there is no room.
+    /// As [`Outbox::put_shared`], for bytes that another connection forwards: they are no reason
+    /// not to read from this one, because the other one is held while there is no room.
     pub(crate) fn put_forwarded(&mut self, bytes: Bytes) {
         let before = self.len;
         self.put_shared(bytes);

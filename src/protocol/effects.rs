@@ -259,8 +259,8 @@ impl Intents {
     }
 
     /// As [`Intents::send_to`], with back-pressure: while the other connection has more than its
-    /// high water queued, this one is neither decoded nor read. The other one goes on being read: it
-    /// may be its answers that its peer wants taken before it takes more. What a forwarder needs.
+    /// high water queued, this one is neither decoded nor read. The other one goes on being read:
+    /// its peer may want its answers taken before it takes more. What a forwarder needs.
     pub fn forward_to(&mut self, to: Token, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         self.list.push(Intent::Forward {

@@ -48,8 +48,8 @@ impl Fabric {
         (!is_blocked).then_some(Idle::Input)
     }
 
-    /// Whether any socket of a host is blocked or yet to be connected, as far as its owner was told,
-    /// so that another one that forwards to it may have to wait.
+    /// Whether any socket of a host is blocked or yet to be connected, as far as its owner was
+    /// told, so that another one that forwards to it may have to wait.
     pub(super) fn has_blocked(&self, host: usize) -> bool {
         let mut ends = self.ends.iter().filter(|(_, end)| end.host == host);
         ends.any(|(_, end)| {
