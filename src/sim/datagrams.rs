@@ -319,6 +319,7 @@ impl Fabric {
         let Some(socket) = self.datagram_mut(id) else {
             return;
         };
+        *socket.ear.promised(readable) = false;
         if readable && (std::mem::take(&mut socket.ear.wants_read) || socket.is_readable()) {
             self.edge(Listener::Datagram(id), Readiness::READABLE);
         } else if !readable && std::mem::take(&mut socket.ear.wants_write) {
@@ -327,6 +328,10 @@ impl Fabric {
     }
 
     fn promise_datagram(&mut self, socket: DatagramId, readable: bool) {
+        let ear = &mut self.datagrams[socket.key as usize].ear;
+        if std::mem::replace(ear.promised(readable), true) {
+            return;
+        }
         let at = self.now + self.random.duration(&self.faults.event_delay);
         let happening = Happening::DatagramPromise { socket, readable };
         self.agenda.push(at, happening);

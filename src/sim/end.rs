@@ -100,14 +100,28 @@ pub(super) struct Ear {
     pub(super) pending: Readiness,
     /// An event is on its way.
     pub(super) is_listed: bool,
+    /// An event was promised to a reader, to a writer, who had to wait for no reason. One promise
+    /// is enough: each event may be refused again.
+    pub(super) promised_read: bool,
+    pub(super) promised_write: bool,
 }
 
 impl Ear {
+    /// Whether a promise is pending, to a reader or to a writer.
+    pub(super) fn promised(&mut self, readable: bool) -> &mut bool {
+        match readable {
+            true => &mut self.promised_read,
+            false => &mut self.promised_write,
+        }
+    }
+
     pub(super) const DEAF: Ear = Ear {
         wants_read: false,
         wants_write: false,
         pending: Readiness::NONE,
         is_listed: false,
+        promised_read: false,
+        promised_write: false,
     };
 }
 

@@ -83,6 +83,7 @@ impl Fabric {
     /// The event that was promised when an operation would have blocked for no reason.
     pub(super) fn keep_promise(&mut self, id: EndId, readable: bool) {
         let Some(end) = self.end_mut(id) else { return };
+        *end.ear.promised(readable) = false;
         if readable && (std::mem::take(&mut end.ear.wants_read) || end.is_readable()) {
             self.edge(Listener::End(id), Readiness::READABLE);
         } else if !readable && std::mem::take(&mut end.ear.wants_write) {

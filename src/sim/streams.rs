@@ -469,6 +469,10 @@ impl Fabric {
 
     /// An operation answered `WouldBlock` for no reason; the event comes soon.
     fn promise(&mut self, end: EndId, readable: bool) {
+        let ear = &mut self.ends[end.key as usize].ear;
+        if std::mem::replace(ear.promised(readable), true) {
+            return;
+        }
         let wait = self.random.duration(&self.faults.event_delay);
         let happening = Happening::Promise { end, readable };
         self.agenda.push(self.now + wait, happening);

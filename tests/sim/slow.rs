@@ -50,7 +50,7 @@ impl Protocol for Sleepy {
 }
 
 /// More is sent than the limits of both sides and the network hold, to a peer that naps.
-fn naps(world: &mut World) -> Outcome {
+pub(crate) fn naps(world: &mut World) -> Outcome {
     let (server, client) = (world.host("server"), world.host("client"));
     let small = Limits {
         high_water: 2_000,
