@@ -11,6 +11,8 @@ mod answers;
 mod chat;
 #[path = "sim/client.rs"]
 mod client;
+#[path = "sim/datagrams.rs"]
+mod datagrams;
 #[path = "sim/echo.rs"]
 mod echo;
 #[path = "sim/forward.rs"]

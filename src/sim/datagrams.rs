@@ -296,14 +296,20 @@ impl Fabric {
     }
 
     /// A datagram socket of a sleeping host that has something to receive, and whose owner nobody
-    /// is going to tell.
-    pub(super) fn idle_datagram(&self, host: usize) -> Option<(Token, &str)> {
+    /// is going to tell. One that closes receives nothing while its last datagrams are blocked.
+    pub(super) fn idle_datagram(
+        &self,
+        host: usize,
+        is_paused: impl Fn(Token) -> bool,
+    ) -> Option<(Token, &str)> {
         let mut sockets = self.datagrams.iter().map(|(_, socket)| socket);
         let socket = sockets.find(|socket| {
             socket.host == host
                 && socket.is_readable()
                 && !socket.ear.wants_read
                 && !socket.ear.is_listed
+                && !socket.ear.wants_write
+                && !is_paused(socket.token)
         })?;
         Some((socket.token, &socket.service.name))
     }

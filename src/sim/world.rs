@@ -462,7 +462,8 @@ impl World {
             let text = format!("{name} sleeps, but {token} ({service}) has peers to be accepted");
             fabric.fail(Problem::Stall, text);
         }
-        if let Some((token, service)) = fabric.idle_datagram(host) {
+        let is_paused = |token| reactor.is_paused(token).unwrap_or(false);
+        if let Some((token, service)) = fabric.idle_datagram(host, is_paused) {
             let name = &fabric.hosts[host].name;
             let text = format!("{name} sleeps, but {token} ({service}) has datagrams to receive");
             fabric.fail(Problem::Stall, text);
