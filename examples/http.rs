@@ -3,7 +3,7 @@
 //! Step four of the story: a protocol with an API of its own on top. Try it:
 //!
 //! ```text
-//! cargo run --release --example http -- --root .
+//! cargo run --release --example http -- --root . --access-log common
 //! curl -r 0-99 http://127.0.0.1:8080/files/README.md
 //! curl http://127.0.0.1:8080/notes -d '{"text":"ahoy"}'
 //! curl http://127.0.0.1:8080/notes/1
@@ -25,7 +25,8 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use windlass::http::{
-    Event, Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response, Router, Server,
+    AccessLog, Event, Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response,
+    Router, Server,
 };
 use windlass::net::Address;
 use windlass::{Error, Intents, Reactor};
@@ -45,6 +46,9 @@ struct Args {
     /// Seconds that a connection is kept without a request.
     #[arg(long, value_name = "SECS", default_value_t = 75, value_parser = seconds())]
     idle_timeout: u64,
+    /// Log every request to standard error, one line each: common, combined or json.
+    #[arg(long, value_name = "FORMAT")]
+    access_log: Option<AccessLog>,
     /// Answer every GET with "OK" and every POST with its body.
     #[arg(long)]
     echo_any: bool,
@@ -52,7 +56,8 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    common::run(|| serve(&args))
+    let accesses = args.access_log.map(|_| "windlass::access");
+    common::run_with_lines(accesses, || serve(&args))
 }
 
 fn serve(args: &Args) -> Result<(), Error> {
@@ -65,7 +70,8 @@ fn serve(args: &Args) -> Result<(), Error> {
     if let Some(root) = &args.root {
         router = router.files("/files", open(root)?);
     }
-    let server = Server::with_limits(router, limits);
+    let access_log = args.access_log.unwrap_or_default();
+    let server = Server::with_limits(router, limits).access_log(access_log);
 
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.address.clone(), move |_| server.clone())?;

@@ -27,8 +27,33 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// The log goes to standard error, as `RUST_LOG` says; by default what the example has to say,
 /// and the library's warnings.
 pub(crate) fn run<E: fmt::Display>(main: impl FnOnce() -> Result<(), E>) -> ExitCode {
+    run_with_lines(None, main)
+}
+
+/// As [`run`]. What is logged with the target `lines` stands there as it is: a line of its own.
+pub(crate) fn run_with_lines<E: fmt::Display>(
+    lines: Option<&'static str>,
+    main: impl FnOnce() -> Result<(), E>,
+) -> ExitCode {
     let filter = concat!("warn,", env!("CARGO_CRATE_NAME"), "=info");
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    let environment = env_logger::Env::default().default_filter_or(filter);
+    let mut logger = env_logger::Builder::from_env(environment);
+    if let Some(lines) = lines {
+        logger.filter_module(lines, log::LevelFilter::Info);
+    }
+    logger.format(move |out, record| {
+        if lines == Some(record.target()) {
+            return writeln!(out, "{}", record.args());
+        }
+        let (time, level) = (out.timestamp(), record.level());
+        writeln!(
+            out,
+            "[{time} {level} {}] {}",
+            record.target(),
+            record.args()
+        )
+    });
+    logger.init();
     match main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -20,10 +20,10 @@ impl Session {
     pub(super) fn answer_fixed(
         &mut self,
         response: &Response,
-        mut asked: Asked,
+        asked: &mut Asked,
         cx: &mut Cx<'_>,
     ) -> bool {
-        asked.keeps_alive &= !response.closes && !self.is_closing;
+        asked.keeps_alive &= !response.closes && !self.is_closing();
         let Some(fixed) = Fixed::of(response, asked) else {
             return false;
         };
@@ -31,12 +31,16 @@ impl Session {
         if !self.server.prepared.put(fixed, second, cx.out()) {
             self.prepare(fixed, response, asked, cx);
         }
+        if asked.record.is_some() {
+            let len = response.body().map_or(0, <[u8]>::len);
+            asked.complete(response.status, len, cx.now());
+        }
         true
     }
 
     /// Gives an answer for the first time in this second.
     #[cold]
-    fn prepare(&mut self, fixed: Fixed, response: &Response, asked: Asked, cx: &mut Cx<'_>) {
+    fn prepare(&mut self, fixed: Fixed, response: &Response, asked: &Asked, cx: &mut Cx<'_>) {
         let unix_time = cx.unix_time();
         let body = response.body().unwrap_or_default();
         let framing = Framing::Length(body.len() as u64);
@@ -49,11 +53,11 @@ impl Session {
 
     /// Answers, or begins to.
     pub(super) fn answer(&mut self, mut response: Response, mut asked: Asked, cx: &mut Cx<'_>) {
-        if let Some((problem, refusal)) = unsendable(&response, asked) {
+        if let Some((problem, refusal)) = unsendable(&response, &asked) {
             log::error!("{}: an answer cannot be sent: {problem}", cx.token());
             response = refusal;
         }
-        asked.keeps_alive &= !response.closes && !self.is_closing;
+        asked.keeps_alive &= !response.closes && !self.is_closing();
         let has_body = response.status.has_body() && asked.method != Method::Head;
         match response.body.as_bytes() {
             Some(body) if body.len() <= LARGE_LEN || !has_body => {
@@ -70,7 +74,8 @@ impl Session {
                 let body = if has_body { body } else { &[] };
                 let unix_time = cx.unix_time();
                 let writer = &self.server.writer;
-                writer.put(&response, body, framing, asked, unix_time, cx.out());
+                writer.put(&response, body, framing, &asked, unix_time, cx.out());
+                asked.complete(response.status, body.len(), cx.now());
                 if !asked.keeps_alive {
                     cx.finish();
                 }
@@ -106,7 +111,8 @@ impl Session {
                 return self.enter(Exchange::Later { make, asked });
             }
             Body::Switch(driver) => {
-                self.put_head(&response, Framing::None, asked, cx);
+                self.put_head(&response, Framing::None, &asked, cx);
+                asked.complete(response.status, 0, cx.now());
                 return cx.switch(driver);
             }
             Body::Source(source, len) => (Content::Source(source), len),
@@ -128,9 +134,13 @@ impl Session {
             (None, Version::Http10) => Framing::Close,
         };
         asked.keeps_alive &= framing != Framing::Close;
-        self.put_head(&response, framing, asked, cx);
+        self.put_head(&response, framing, &asked, cx);
         if !has_body || len == Some(0) {
-            return self.done(asked, cx);
+            asked.complete(response.status, 0, cx.now());
+            return self.done(asked.keeps_alive, cx);
+        }
+        if let Some(record) = &mut asked.record {
+            record.begin(response.status);
         }
         cx.pause();
         self.enter(Exchange::Sending(Sending {
@@ -143,7 +153,7 @@ impl Session {
         self.pump(cx);
     }
 
-    fn put_head(&self, response: &Response, framing: Framing, asked: Asked, cx: &mut Cx<'_>) {
+    fn put_head(&self, response: &Response, framing: Framing, asked: &Asked, cx: &mut Cx<'_>) {
         let unix_time = cx.unix_time();
         let writer = &self.server.writer;
         writer.put(response, &[], framing, asked, unix_time, cx.out());
@@ -163,9 +173,12 @@ impl Session {
         self.server.scratch.set(scratch);
         match sent {
             Sent::All => {
-                let asked = sending.asked;
+                let keeps_alive = sending.asked.keeps_alive;
+                if let Some(record) = sending.asked.record.take() {
+                    record.complete(cx.now());
+                }
                 self.leave();
-                self.done(asked, cx);
+                self.done(keeps_alive, cx);
             }
             Sent::Full => {}
             Sent::Waits(wait) => sending.timer = cx.set_timer(wait),
@@ -174,9 +187,9 @@ impl Session {
     }
 
     /// An answer is complete that was not at first.
-    fn done(&mut self, asked: Asked, cx: &mut Cx<'_>) {
+    fn done(&mut self, keeps_alive: bool, cx: &mut Cx<'_>) {
         cx.resume();
-        if !asked.keeps_alive || self.is_closing {
+        if !keeps_alive || self.is_closing() {
             cx.finish();
         }
     }
@@ -198,14 +211,14 @@ impl Session {
 
     /// Tells the peer of its mistake. The caller sees to it that the connection ends.
     pub(super) fn answer_mistake(&mut self, status: Status, cx: &mut Cx<'_>) {
-        let asked = match self.leave() {
+        let mut asked = match self.leave() {
             // It was answered already.
             Some(Exchange::Discarding { .. }) => return,
             Some(Exchange::Buffering { asked, .. } | Exchange::Receiving { asked, .. }) => Asked {
                 keeps_alive: false,
                 ..asked
             },
-            _ => Asked::NOTHING,
+            _ => self.asked_nothing(cx),
         };
         let response = Response::error(status);
         let body = response.body().unwrap_or_default();
@@ -215,12 +228,13 @@ impl Session {
         let body = if is_bare { &[] } else { body };
         let unix_time = cx.unix_time();
         let writer = &self.server.writer;
-        writer.put(&response, body, framing, asked, unix_time, cx.out());
+        writer.put(&response, body, framing, &asked, unix_time, cx.out());
+        asked.complete(status, body.len(), cx.now());
     }
 }
 
 /// Why an answer cannot be sent to whoever asked so, and what is sent instead.
-fn unsendable(response: &Response, asked: Asked) -> Option<(String, Response)> {
+fn unsendable(response: &Response, asked: &Asked) -> Option<(String, Response)> {
     let own_mistake = |problem: &str| {
         let response = Response::error(Status::INTERNAL_SERVER_ERROR);
         Some((problem.to_owned(), response))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::access::Record;
 use super::body::{Pulled, Source};
 use super::file::FileBody;
 use super::pieces::Pieces;
@@ -49,6 +50,20 @@ pub(crate) enum Exchange {
         make: Box<dyn FnOnce() -> Response>,
         asked: Asked,
     },
+}
+
+impl Exchange {
+    /// What will be logged of the request, unless that was done.
+    pub(crate) fn take_record(&mut self) -> Option<Box<Record>> {
+        match self {
+            Exchange::Buffering { asked, .. }
+            | Exchange::Receiving { asked, .. }
+            | Exchange::Awaiting { asked, .. }
+            | Exchange::Later { asked, .. } => asked.record.take(),
+            Exchange::Sending(sending) => sending.asked.record.take(),
+            Exchange::Discarding { .. } => None,
+        }
+    }
 }
 
 /// How fast a body arrives.
@@ -135,6 +150,7 @@ impl Sending {
             match piece {
                 Ok(piece) => {
                     self.left -= piece.len() as u64;
+                    self.count(piece.len());
                     cx.out().put_shared(piece);
                 }
                 Err(error) => {
@@ -172,14 +188,21 @@ impl Sending {
                     log::error!("{}: a source exceeds its length", cx.token());
                 }
                 self.left -= len as u64;
+                self.count(len);
                 cx.out().put(&piece[..len]);
                 if self.left == 0 {
                     return Some(Sent::All);
                 }
             }
             Framing::Chunked if piece.is_empty() => {}
-            Framing::Chunked => put_chunk(piece, cx.out()),
-            Framing::Close | Framing::None => cx.out().put(piece),
+            Framing::Chunked => {
+                self.count(piece.len());
+                put_chunk(piece, cx.out());
+            }
+            Framing::Close | Framing::None => {
+                self.count(piece.len());
+                cx.out().put(piece);
+            }
         }
         match pulled {
             Pulled::More if piece.is_empty() => Some(Sent::Waits(EMPTY_WAIT)),
@@ -187,6 +210,13 @@ impl Sending {
             Pulled::Wait(wait) => Some(Sent::Waits(wait)),
             Pulled::Fail => Some(Sent::Failed),
             Pulled::End => Some(self.end(cx)),
+        }
+    }
+
+    /// So much of the body has left.
+    fn count(&mut self, len: usize) {
+        if let Some(record) = &mut self.asked.record {
+            record.sent_len += len as u64;
         }
     }
 

@@ -27,9 +27,11 @@
 //! - [`wraps`]: authentication, CORS and limits around handlers.
 //! - [`Files`]: the files of a directory.
 //! - [`Feed`]: server-sent events, to whoever has subscribed.
+//! - [`AccessLog`]: a line for every request.
 //! - [`Limits`]: every bound, and what happens at it.
 //! - [`client`]: the other side: health checks, forwarders, load tests.
 
+mod access;
 mod answering;
 mod body;
 mod chunked;
@@ -65,6 +67,7 @@ mod testing;
 pub mod wraps;
 mod writer;
 
+pub use access::AccessLog;
 pub use body::{Nudge, Pulled, Source};
 pub use decoder::{Part, Requests};
 pub use endpoint::Next;

@@ -40,7 +40,7 @@ pub(crate) struct Fixed {
 impl Fixed {
     /// Whether `response` is such an answer.
     #[inline(always)]
-    pub(crate) fn of(response: &Response, asked: Asked) -> Option<Fixed> {
+    pub(crate) fn of(response: &Response, asked: &Asked) -> Option<Fixed> {
         let is_usual = asked.keeps_alive
             && asked.version == Version::Http11
             && asked.method == Method::Get
@@ -109,8 +109,9 @@ mod tests {
             method: Method::Get,
             keeps_alive: true,
             upgrades: false,
+            record: None,
         };
-        let of = |body: &'static str| Fixed::of(&Response::text(body), asked).unwrap();
+        let of = |body: &'static str| Fixed::of(&Response::text(body), &asked).unwrap();
         static TEXT: &str = "some text, and more of it";
         let (whole, part) = (of(TEXT), of(&TEXT[..4]));
         let put = |fixed, second| {
@@ -133,13 +134,16 @@ mod tests {
 
     #[test]
     fn an_answer_with_anything_of_its_own_is_not_prepared() {
-        let asked = Asked {
+        let usual = || Asked {
             version: Version::Http11,
             method: Method::Get,
             keeps_alive: true,
             upgrades: false,
+            record: None,
         };
-        let check = |response: Response, asked| assert!(Fixed::of(&response, asked).is_none());
+        let asked = &usual();
+        let check =
+            |response: Response, asked: &Asked| assert!(Fixed::of(&response, asked).is_none());
         check(Response::text("a").header("B", "c"), asked);
         check(Response::text("a").header("B", "c\n"), asked);
         check(Response::text("a").status(404), asked);
@@ -151,9 +155,9 @@ mod tests {
             |asked| asked.keeps_alive = false,
         ];
         for change in changes {
-            let mut asked = asked;
+            let mut asked = usual();
             change(&mut asked);
-            check(Response::text("a"), asked);
+            check(Response::text("a"), &asked);
         }
     }
 }

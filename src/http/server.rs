@@ -2,20 +2,25 @@
 //!
 //! Knows neither the listener nor the connections.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use slab::Slab;
+
+use super::access::{self, AccessLog, Record};
 use super::decoder::Requests;
 use super::exchange::Scratch;
+use super::head::Head;
 use super::limits::Limits;
 use super::prepared::Prepared;
 use super::service::Service;
-use super::session::{ACCESS_LOG, Session};
+use super::session::Session;
 use super::writer::Writer;
 use crate::limits::Patience;
-use crate::protocol::{IntoDriver, Stack};
+use crate::net::Address;
+use crate::protocol::{Intents, IntoDriver, Stack};
 
 /// An HTTP server: what answers, and within which limits. A clone is another handle on the same.
 ///
@@ -49,6 +54,9 @@ pub(crate) struct Shared {
     pub(crate) active: Cell<usize>,
     /// Whether accesses are logged, and the second (since 1970) in which the logger said so.
     pub(crate) logging: Cell<(u64, bool)>,
+    pub(crate) access_log: Cell<AccessLog>,
+    /// Of connections that began while accesses were logged: who is at the other end.
+    pub(crate) peers: RefCell<Slab<Address>>,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
     pub(crate) scratch: Cell<Scratch>,
 }
@@ -87,6 +95,8 @@ impl Server {
             answering,
             active: Cell::new(0),
             logging: Cell::new((u64::MAX, false)),
+            access_log: Cell::default(),
+            peers: RefCell::default(),
             scratch: Cell::default(),
         };
         Server {
@@ -94,8 +104,23 @@ impl Server {
         }
     }
 
+    /// Chooses how accesses are logged, by all clones of the server: by default
+    /// [`AccessLog::Common`]. Whether they are is the logger's decision.
+    ///
+    /// ```
+    /// use windlass::http::{AccessLog, Response, Router, Server};
+    ///
+    /// let router = Router::new().get("/", |_| Response::text("ahoy"));
+    /// let server = Server::new(router).access_log(AccessLog::Json);
+    /// # drop(server);
+    /// ```
+    pub fn access_log(self, format: AccessLog) -> Server {
+        self.shared.access_log.set(format);
+        self
+    }
+
     /// The protocol of one connection, for a listener's closure; a clone of the server does the
-    /// same.
+    /// same, and knows besides who the peer is, for the access log.
     pub fn session(&self) -> Stack<Session> {
         let decoder = Requests::new(Rc::clone(&self.shared.limits));
         Stack::new(decoder, (), Session::new(Rc::clone(&self.shared)))
@@ -134,9 +159,31 @@ impl Shared {
 
     #[cold]
     fn ask_logger(&self, second: u64) -> bool {
-        let is_logging = log::log_enabled!(target: ACCESS_LOG, log::Level::Info);
+        let is_logging = Shared::is_logging();
         self.logging.set((second, is_logging));
         is_logging
+    }
+
+    fn is_logging() -> bool {
+        log::log_enabled!(target: access::TARGET, log::Level::Info)
+    }
+
+    /// Begins a line of the access log; `head` is `None` if it could not be read.
+    #[cold]
+    pub(crate) fn record(
+        &self,
+        peer: u32,
+        head: Option<&Head<'_>>,
+        intents: &Intents,
+    ) -> Box<Record> {
+        let peers = self.peers.borrow();
+        let date = self.writer.date(intents.unix_time());
+        Box::new(Record::new(
+            self.access_log.get(),
+            peers.get(peer as usize),
+            head,
+            (&date, intents.now()),
+        ))
     }
 
     /// How long a peer is told to wait when the server is full.
@@ -148,6 +195,16 @@ impl IntoDriver for Server {
 
     fn into_driver(self) -> Stack<Session> {
         self.session()
+    }
+
+    fn into_accepted(self, peer: &Address) -> Stack<Session> {
+        let session = Session::new(Rc::clone(&self.shared));
+        let session = if Shared::is_logging() {
+            session.of(peer)
+        } else {
+            session
+        };
+        Stack::new(Requests::new(Rc::clone(&self.shared.limits)), (), session)
     }
 }
 

@@ -36,6 +36,7 @@ use super::summary::{Expectation, Length};
 use super::writer::Asked;
 use crate::close::CloseReason;
 use crate::limits::Patience;
+use crate::net::Address;
 use crate::protocol::{Context, Intents, Mail, Protocol, TimerId};
 
 /// The protocol of one connection to a [`Server`](super::Server).
@@ -43,10 +44,11 @@ pub struct Session {
     pub(super) server: Rc<Shared>,
     /// `None` between requests, so that an idle connection costs a pointer.
     pub(super) exchange: Option<Box<Exchange>>,
-    /// Requests that were begun, if their number is limited.
-    served: u32,
-    /// The answer under way is the last one.
-    pub(super) is_closing: bool,
+    /// Requests that may still be begun. After the last one, and once the server shuts down, it is
+    /// 0: the answer under way is the last one.
+    left: u32,
+    /// Where the server keeps the peer's address; [`NOBODY`] if it does not.
+    peer: u32,
 }
 
 pub(super) type Cx<'a> = Context<'a, ()>;
@@ -54,22 +56,48 @@ pub(super) type Cx<'a> = Context<'a, ()>;
 impl Session {
     pub(crate) fn new(server: Rc<Shared>) -> Session {
         Session {
+            left: server.limits.max_requests.unwrap_or(u32::MAX),
             server,
             exchange: None,
-            served: 0,
-            is_closing: false,
+            peer: NOBODY,
         }
+    }
+
+    /// Remembers who the peer is.
+    pub(super) fn of(mut self, peer: &Address) -> Session {
+        let index = self.server.peers.borrow_mut().insert(peer.clone());
+        // There are no more of them than tokens, which fits.
+        self.peer = index as u32;
+        self
     }
 
     /// Another request begins.
     #[inline]
-    fn begin(&mut self, head: &Head<'_>) -> Asked {
+    fn begin(&mut self, head: &Head<'_>, cx: &Cx<'_>) -> Asked {
         let mut asked = Asked::by(head);
-        if let Some(max) = self.server.limits.max_requests {
-            self.served = self.served.saturating_add(1);
-            asked.keeps_alive &= self.served < max;
+        if self.server.limits.max_requests.is_some() {
+            self.left = self.left.saturating_sub(1);
+            asked.keeps_alive &= !self.is_closing();
+        }
+        if self.server.logs_accesses(cx.unix_time().as_secs()) {
+            asked.record = Some(self.server.record(self.peer, Some(head), cx));
         }
         asked
+    }
+
+    /// Whether the answer under way is the last one.
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Asked for by nobody could tell whom.
+    pub(super) fn asked_nothing(&self, cx: &Cx<'_>) -> Asked {
+        let is_logged = self.server.logs_accesses(cx.unix_time().as_secs());
+        Asked {
+            record: is_logged.then(|| self.server.record(self.peer, None, cx)),
+            ..Asked::NOTHING
+        }
     }
 
     /// A request is here as a whole.
@@ -78,7 +106,7 @@ impl Session {
         if self.exchange.is_some() {
             return overtaken(cx);
         }
-        let asked = self.begin(head);
+        let mut asked = self.begin(head, cx);
         let is_plain = head.expectation() == Expectation::None && body.is_empty();
         if !is_plain || self.server.is_full() {
             let response = match self.refusal_of_head(head) {
@@ -88,13 +116,9 @@ impl Session {
             };
             return self.answer(response, asked, cx);
         }
-        let second = cx.unix_time().as_secs();
         let mut request = Request::new(head, body, Fields::default(), cx);
         let response = self.server.service.call(&mut request);
-        if self.server.logs_accesses(second) {
-            log_access(head, &response);
-        }
-        if self.answer_fixed(&response, asked, cx) {
+        if self.answer_fixed(&response, &mut asked, cx) {
             // It owns nothing, which would have to be found out in order to drop it.
             mem::forget(response);
         } else {
@@ -110,13 +134,8 @@ impl Session {
         trailers: Fields<'_>,
         cx: &mut Cx<'_>,
     ) -> Response {
-        let second = cx.unix_time().as_secs();
         let mut request = Request::new(head, body, trailers, cx);
-        let response = self.server.service.call(&mut request);
-        if self.server.logs_accesses(second) {
-            log_access(head, &response);
-        }
-        response
+        self.server.service.call(&mut request)
     }
 
     /// A body that is here already is treated as one that is yet to come.
@@ -157,7 +176,7 @@ impl Session {
         if self.exchange.is_some() {
             return overtaken(cx);
         }
-        let asked = self.begin(head);
+        let asked = self.begin(head, cx);
         if let Some(refusal) = self.refusal_of_head(head) {
             return self.answer_early(refusal, head, asked, cx);
         }
@@ -206,7 +225,7 @@ impl Session {
             && is_little
             && head.expectation() == Expectation::None
             && !response.closes
-            && !self.is_closing
+            && !self.is_closing()
             && response.body.as_bytes().is_some();
         self.answer(
             response,
@@ -278,14 +297,13 @@ impl Session {
     fn on_received(&mut self, bytes: &[u8], end: Option<Fields<'_>>, cx: &mut Cx<'_>) {
         let Some(Exchange::Receiving {
             receiver,
-            asked,
             pace,
             is_paused,
+            ..
         }) = self.exchange.as_deref_mut()
         else {
             return;
         };
-        let asked = *asked;
         let flow = if bytes.is_empty() {
             Flow::More
         } else {
@@ -306,8 +324,9 @@ impl Session {
                 return cx.pause();
             }
         };
-        self.leave();
-        self.answer(response, asked, cx);
+        if let Some(Exchange::Receiving { asked, .. }) = self.leave() {
+            self.answer(response, asked, cx);
+        }
     }
 
     /// Answers in the middle of a body, and ends the connection.
@@ -423,7 +442,7 @@ impl Protocol for Session {
     }
 
     fn on_shutdown(&mut self, cx: &mut Cx<'_>) {
-        self.is_closing = true;
+        self.left = 0;
         match self.exchange.as_deref_mut() {
             None | Some(Exchange::Discarding { .. }) => cx.finish(),
             Some(Exchange::Sending(sending)) => {
@@ -434,15 +453,27 @@ impl Protocol for Session {
         }
     }
 
-    fn on_close(&mut self, _: CloseReason, _: &mut Intents) {
-        self.leave();
+    fn on_close(&mut self, _: CloseReason, intents: &mut Intents) {
+        if let Some(mut exchange) = self.leave()
+            && let Some(record) = exchange.take_record()
+        {
+            record.end(intents.now());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.peer != NOBODY {
+            self.server.peers.borrow_mut().remove(self.peer as usize);
+        }
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("served", &self.served)
+            .field("left", &self.left)
             .field("is_between_requests", &self.exchange.is_none())
             .finish_non_exhaustive()
     }
@@ -464,26 +495,19 @@ fn too_large() -> Response {
     Response::error(Status::CONTENT_TOO_LARGE).close()
 }
 
-#[cold]
-fn log_access(head: &Head<'_>, response: &Response) {
-    log::info!(
-        target: ACCESS_LOG,
-        "\"{} {}\" {} {}",
-        head.method_name(),
-        head.target(),
-        response.status.code(),
-        response.body().map_or(0, <[u8]>::len),
-    );
-}
-
-/// Where accesses are logged.
-pub(super) const ACCESS_LOG: &str = "windlass::access";
+/// The index of no address.
+const NOBODY: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
     use crate::http::{Response, Router, Server};
     use crate::net::{Memory, Network};
     use crate::protocol::{Driver, Effects};
+
+    #[test]
+    fn a_session_costs_three_words() {
+        assert_eq!(size_of::<super::Session>(), 24);
+    }
 
     #[test]
     fn a_request_without_parameters_allocates_nothing_once_the_queue_has_grown() {

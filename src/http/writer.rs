@@ -4,8 +4,9 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::access::Record;
 use super::head::Head;
 use super::method::{Method, Version};
 use super::response::{Response, check_field, put_field};
@@ -13,7 +14,7 @@ use super::status::Status;
 use crate::buffer::Outbox;
 
 /// What the answer to a request has to know of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) version: Version,
     pub(crate) method: Method,
@@ -21,6 +22,8 @@ pub(crate) struct Asked {
     pub(crate) keeps_alive: bool,
     /// The peer would like another protocol.
     pub(crate) upgrades: bool,
+    /// What will be logged of it, if accesses are.
+    pub(crate) record: Option<Box<Record>>,
 }
 
 impl Asked {
@@ -31,6 +34,17 @@ impl Asked {
             method: head.method(),
             keeps_alive: head.keeps_alive(),
             upgrades: head.upgrades(),
+            record: None,
+        }
+    }
+
+    /// The answer is complete: `len` bytes of body under this status.
+    #[inline]
+    pub(crate) fn complete(&mut self, status: Status, len: usize, now: Instant) {
+        if let Some(mut record) = self.record.take() {
+            record.begin(status);
+            record.sent_len = len as u64;
+            record.complete(now);
         }
     }
 
@@ -40,6 +54,7 @@ impl Asked {
         method: Method::Get,
         keeps_alive: false,
         upgrades: false,
+        record: None,
     };
 }
 
@@ -86,11 +101,20 @@ impl Writer {
         response: &Response,
         body: &[u8],
         framing: Framing,
-        asked: Asked,
+        asked: &Asked,
         unix_time: Duration,
         out: &mut Outbox,
     ) {
         out.with_buf(|buf| self.write(response, body, framing, asked, unix_time, buf));
+    }
+
+    /// The date as HTTP writes it.
+    pub(crate) fn date(&self, unix_time: Duration) -> [u8; DATE_LEN] {
+        let mut common = self.common.borrow_mut();
+        common.renew_at(unix_time);
+        let mut date = [0; DATE_LEN];
+        date.copy_from_slice(&common.text[DATE_START..][..DATE_LEN]);
+        date
     }
 
     /// As `put`, to anywhere.
@@ -99,7 +123,7 @@ impl Writer {
         response: &Response,
         body: &[u8],
         framing: Framing,
-        asked: Asked,
+        asked: &Asked,
         unix_time: Duration,
         buf: &mut Vec<u8>,
     ) {
@@ -169,7 +193,7 @@ pub(crate) fn put_framing(buf: &mut Vec<u8>, framing: Framing) {
 /// Says how the connection goes on, where that is not what the version implies (RFC 9112, section
 /// 9.3).
 #[inline]
-fn put_connection(buf: &mut Vec<u8>, status: Status, asked: Asked) {
+fn put_connection(buf: &mut Vec<u8>, status: Status, asked: &Asked) {
     if status == Status::SWITCHING_PROTOCOLS {
         buf.extend_from_slice(b"Connection: upgrade\r\n");
     } else if status == Status::UPGRADE_REQUIRED {
@@ -254,6 +278,8 @@ const COMMON: &[u8; 72] =
 const STATUS_LINE_END: usize = 15;
 /// Where the date begins in [`COMMON`].
 const DATE_START: usize = 41;
+/// Bytes of a date.
+const DATE_LEN: usize = 29;
 /// The last second that a date of HTTP can name: that of the year 9999.
 const LAST_SECOND: u64 = 253_402_300_799;
 /// What a head without the handler's fields has room in.
@@ -268,10 +294,11 @@ mod tests {
         method: Method::Get,
         keeps_alive: true,
         upgrades: false,
+        record: None,
     };
 
     #[track_caller]
-    fn check(response: &Response, framing: Framing, asked: Asked, expected: &str) {
+    fn check(response: &Response, framing: Framing, asked: &Asked, expected: &str) {
         let mut out = Outbox::new();
         let body = response.body().unwrap_or_default();
         let unix_time = Duration::from_secs(784_111_777);
@@ -288,16 +315,16 @@ mod tests {
     fn an_answer_has_a_date_and_a_length() {
         let expected = "HTTP/1.1 200 OK\nDATEContent-Type: text/plain; charset=utf-8\n\
                         Content-Length: 2\n\nhi";
-        check(&Response::text("hi"), Framing::Length(2), ASKED, expected);
+        check(&Response::text("hi"), Framing::Length(2), &ASKED, expected);
     }
 
     #[test]
     fn another_status_has_its_own_line() {
         let response = Response::empty(404).header("A", "b");
         let expected = "HTTP/1.1 404 Not Found\nDATEContent-Length: 0\nA: b\n\n";
-        check(&response, Framing::Length(0), ASKED, expected);
+        check(&response, Framing::Length(0), &ASKED, expected);
         let expected = "HTTP/1.1 299 \nDATE\n";
-        check(&Response::empty(299), Framing::None, ASKED, expected);
+        check(&Response::empty(299), Framing::None, &ASKED, expected);
     }
 
     #[test]
@@ -315,13 +342,13 @@ mod tests {
         check(
             &response,
             Framing::None,
-            closes,
+            &closes,
             &format!("{head}Connection: close\n\n"),
         );
         check(
             &response,
             Framing::None,
-            old,
+            &old,
             &format!("{head}Connection: keep-alive\n\n"),
         );
     }

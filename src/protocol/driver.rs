@@ -10,6 +10,7 @@ use super::{Mail, Protocol};
 use crate::close::CloseReason;
 use crate::framing::{Decoder, Step};
 use crate::limits::Patience;
+use crate::net::Address;
 
 /// A protocol together with its framing, driven by a connection.
 ///
@@ -308,6 +309,16 @@ pub trait IntoDriver {
 
     /// Puts them together.
     fn into_driver(self) -> Self::Driver;
+
+    /// As [`IntoDriver::into_driver`], for a connection that a listener has accepted from `peer`:
+    /// for protocols that want to know.
+    fn into_accepted(self, peer: &Address) -> Self::Driver
+    where
+        Self: Sized,
+    {
+        let _ = peer;
+        self.into_driver()
+    }
 }
 
 impl<P> IntoDriver for P

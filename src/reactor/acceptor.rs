@@ -148,7 +148,8 @@ fn adopt<N: Network, F, P>(
         token,
         listener,
     };
-    let made = match panic::catch_unwind(AssertUnwindSafe(|| factory(&peer).into_driver())) {
+    let make = || factory(&peer).into_accepted(&peer.address);
+    let made = match panic::catch_unwind(AssertUnwindSafe(make)) {
         Ok(driver) => Some(driver),
         Err(panic) if !core.catch_panics => panic::resume_unwind(panic),
         Err(_) => {
