@@ -201,6 +201,17 @@ impl LengthPrefixed {
         }
     }
 
+    /// Appends the header of a message of `len` bytes, if nobody but this framing writes it.
+    #[cfg(feature = "digest")]
+    pub(super) fn put_header(&self, len: usize, out: &mut Outbox) -> Result<(), EncodeError> {
+        if self.keeps_header || self.offset > 0 {
+            return Err(EncodeError::Refused);
+        }
+        let value = self.field_value(len)?;
+        out.put(self.field.write(self.order, value).as_bytes());
+        Ok(())
+    }
+
     /// Whether `message` is one frame with its header.
     fn check_kept(&self, message: &[u8]) -> Result<(), EncodeError> {
         let len = message.len();

@@ -11,6 +11,8 @@
 //! | [`LengthPrefixed`] | begins with a binary length | 1 MiB |
 //! | [`Netstring`] | begins with a decimal length, and ends with a comma | 1 MiB |
 //! | [`Fixed`] | has one certain length | that |
+//! | `Checked` | is another framing's, with a SHA-256 of it | that framing's |
+//! | `Sealed` | is another framing's, with proof of sender and place | that framing's |
 //! | `tokio_codec::Codec` | is what a codec for `tokio_util` makes of it | the codec's |
 //!
 //! All but the last lend frames from where the bytes lie. A frame beyond the limit is an error, or
@@ -23,8 +25,12 @@ use bytes::Bytes;
 
 use crate::buffer::Outbox;
 
+#[cfg(feature = "digest")]
+mod checked;
 mod delimited;
 mod delimiters;
+#[cfg(feature = "digest")]
+mod envelope;
 mod fixed;
 mod length_field;
 mod length_prefixed;
@@ -33,17 +39,29 @@ mod netstring;
 mod oversize;
 mod raw;
 mod scan;
+#[cfg(feature = "digest")]
+mod sealed;
+#[cfg(feature = "digest")]
+mod sealed_error;
 pub mod testing;
 #[cfg(feature = "tokio-codec")]
 pub mod tokio_codec;
 
+#[cfg(feature = "digest")]
+pub use checked::{Checked, CheckedError};
 pub use delimited::{Delimited, DelimitedError, EmptyDelimiter};
+#[cfg(feature = "digest")]
+pub use envelope::Envelope;
 pub use fixed::Fixed;
 pub use length_field::LengthField;
 pub use length_prefixed::{LengthPrefixed, LengthPrefixedError};
 pub use lines::{Lines, LinesError};
 pub use netstring::{Netstring, NetstringError};
 pub use raw::Raw;
+#[cfg(feature = "digest")]
+pub use sealed::{EndOfStream, Role, Sealed};
+#[cfg(feature = "digest")]
+pub use sealed_error::SealedError;
 
 /// What a decoder says of its input.
 #[derive(Debug, PartialEq, Eq)]
@@ -232,6 +250,10 @@ pub enum EncodeError {
         /// Offset in the message, in bytes.
         position: usize,
     },
+    /// The end of the stream is encoded already; nothing may follow it.
+    Ended,
+    /// All sequence numbers are used up: a new key is needed.
+    Exhausted,
     /// The message is wrong in a way that the framing describes, or its codec keeps to itself.
     Refused,
 }
@@ -260,6 +282,8 @@ impl fmt::Display for EncodeError {
             EncodeError::ContainsDelimiter { position } => {
                 write!(f, "the message contains the delimiter at byte {position}")
             }
+            EncodeError::Ended => f.write_str("a message behind the end of the stream"),
+            EncodeError::Exhausted => f.write_str("the sequence numbers of the key are used up"),
             EncodeError::Refused => f.write_str("the framing refuses the message"),
         }
     }

@@ -163,6 +163,31 @@ impl Netstring {
         Ok(None)
     }
 
+    /// Appends the length of a message of `len` bytes, and the colon.
+    #[inline]
+    pub(super) fn put_header(&self, len: usize, out: &mut Outbox) -> Result<(), EncodeError> {
+        if len > self.max_len {
+            return Err(EncodeError::TooLong {
+                len,
+                limit: self.max_len,
+            });
+        }
+        // From the back: the last digit, and those before it.
+        let mut header = [b':'; MAX_DIGITS + 1];
+        let mut start = MAX_DIGITS;
+        let mut rest = len;
+        loop {
+            start -= 1;
+            header[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        out.put(&header[start..]);
+        Ok(())
+    }
+
     #[cold]
     fn too_long(&self) -> NetstringError {
         NetstringError::TooLong {
@@ -202,26 +227,7 @@ impl Decoder for Netstring {
 impl<P: Payload> Encoder<P> for Netstring {
     #[inline]
     fn encode(&mut self, item: P, out: &mut Outbox) -> Result<(), EncodeError> {
-        let len = item.as_bytes().len();
-        if len > self.max_len {
-            return Err(EncodeError::TooLong {
-                len,
-                limit: self.max_len,
-            });
-        }
-        // From the back: the last digit, and those before it.
-        let mut header = [b':'; MAX_DIGITS + 1];
-        let mut start = MAX_DIGITS;
-        let mut rest = len;
-        loop {
-            start -= 1;
-            header[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        out.put(&header[start..]);
+        self.put_header(item.as_bytes().len(), out)?;
         item.put_into(out);
         out.put(b",");
         Ok(())
