@@ -1,0 +1,358 @@
+//! What can be asked for on the command line, and what is refused there.
+//!
+//! Knows no socket; names are resolved here, before anything runs, because a loop must not wait
+//! for that.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::num::ParseFloatError;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use windlass::net::{Address, AddressError};
+
+/// Loads servers, and tells how they bear it.
+#[derive(Debug, Parser)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Asks HTTP/1.1 servers.
+    Http(HttpArgs),
+    /// Sends messages to echo servers, over TCP or Unix sockets.
+    Tcp(TcpArgs),
+    /// Sends datagrams to echo servers.
+    Udp(UdpArgs),
+    /// Puts two runs side by side that were kept with --json.
+    Compare(CompareArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HttpArgs {
+    /// What to ask: http://HOST[:PORT][/PATH] or http://unix:/SOCKET:/PATH. Connections are shared
+    /// out among several; those to one server ask for all that was given of it, in turn.
+    #[arg(required_unless_present = "file")]
+    pub(crate) urls: Vec<Url>,
+    /// More to ask, a line each: METHOD URL [BODY]; empty lines and those with a # are none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The method.
+    #[arg(short, long, default_value = "GET", value_parser = token)]
+    pub(crate) method: String,
+    /// A field of the request: "Name: value".
+    #[arg(short = 'H', long = "header", value_name = "FIELD", value_parser = header)]
+    pub(crate) headers: Vec<String>,
+    /// The body; of a file: @FILE.
+    #[arg(short, long)]
+    pub(crate) body: Option<String>,
+    /// The one status that is good. By default 200 to 399 are.
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) expect_status: Option<u16>,
+    /// The one length of a body that is good, in bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) expect_length: Option<u64>,
+    /// The one SHA-256 of a body that is good, in hexadecimal.
+    #[arg(long, value_name = "HEX", value_parser = digest)]
+    pub(crate) expect_sha256: Option<[u8; 32]>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TcpArgs {
+    /// Where to: HOST:PORT, unix:/PATH or unix:@NAME. Connections are shared out among several.
+    #[arg(required = true, value_parser = address)]
+    pub(crate) to: Vec<Address>,
+    /// How messages are told apart.
+    #[arg(long, value_enum, default_value = "raw")]
+    pub(crate) framing: Framing,
+    /// What ends a message, with the framing `delimited`.
+    #[arg(long, value_name = "TEXT", default_value = ";")]
+    pub(crate) delimiter: String,
+    /// Bytes of a message.
+    #[arg(short, long, value_name = "BYTES", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    pub(crate) size: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UdpArgs {
+    /// Where to: HOST:PORT. Sockets are shared out among several.
+    #[arg(required = true, value_parser = address)]
+    pub(crate) to: Vec<Address>,
+    /// Bytes of a datagram, of which the first eight are its number.
+    #[arg(short, long, value_name = "BYTES", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(8..=65_507))]
+    pub(crate) size: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// The run that the other one is measured by.
+    pub(crate) before: PathBuf,
+    /// The other run.
+    pub(crate) after: PathBuf,
+}
+
+/// What all kinds of load have in common.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Connections, or sockets.
+    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// Requests on one connection without an answer.
+    #[arg(short, long, default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) pipeline: u32,
+    /// How long is measured. 10 s, if there is no --requests either.
+    #[arg(short, long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) duration: Option<Duration>,
+    /// How many requests are measured.
+    #[arg(short = 'n', long, value_name = "COUNT",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: Option<u64>,
+    /// Requests a second, in all, whatever the server does; latencies count from when a request
+    /// was due. Without it, each connection sends when it has its answer.
+    #[arg(short, long, value_name = "PER_SECOND", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long a connection sends nothing after an answer; in milliseconds, not finer.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time,
+        conflicts_with = "rate")]
+    pub(crate) think: Duration,
+    /// How long opening all connections takes.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    pub(crate) ramp_up: Duration,
+    /// How long requests are sent before any is measured.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    pub(crate) warm_up: Duration,
+    /// How long a connection may take to be made, and an answer to come.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    pub(crate) timeout: Duration,
+    /// A connection for each request.
+    #[arg(long)]
+    pub(crate) no_keep_alive: bool,
+    /// Addresses to connect from, in turn: each is good for about 28,000 connections to one server.
+    #[arg(long, value_name = "IP")]
+    pub(crate) source: Vec<IpAddr>,
+    /// The length of the stretches that figures over time are for. Default: 1 s, less if the run
+    /// is short, more if it is long.
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) interval: Option<Duration>,
+    /// Writes what was measured to a file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Ends with 1 if the p99 is higher.
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) max_p99: Option<Duration>,
+    /// Ends with 1 if there are more errors.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) max_errors: Option<u64>,
+    /// Shows no progress.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl Common {
+    /// How long is measured, if time bounds it.
+    pub(crate) fn measured(&self) -> Option<Duration> {
+        match (self.duration, self.requests) {
+            (None, None) => Some(Duration::from_secs(10)),
+            (duration, _) => duration,
+        }
+    }
+
+    /// The stretches that figures over time are for: no more of them than a plot can show.
+    pub(crate) fn stretch(&self) -> Duration {
+        self.interval.unwrap_or_else(|| match self.measured() {
+            Some(all) => (all / 600)
+                .max(Duration::from_secs(1))
+                .min((all / 20).max(Duration::from_millis(10))),
+            None => Duration::from_secs(1),
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    /// None: the bytes of a message, in whatever pieces they come back.
+    Raw,
+    /// Lines, ended by LF.
+    Lines,
+    /// Lines, ended by CRLF.
+    Crlf,
+    /// Messages ended by --delimiter.
+    Delimited,
+    /// Messages of one length, which both sides know: 1, 2, 4 and so on to 65,536.
+    Fixed,
+    /// A length of one byte, then so many bytes.
+    Length8,
+    /// A length of two bytes, big-endian, then so many bytes.
+    Length16,
+    /// The same with three bytes.
+    Length24,
+    /// The same with four.
+    Length32,
+    /// The same with eight.
+    Length64,
+    /// A length of two bytes, little-endian, then so many bytes.
+    Length16le,
+    /// The same with four bytes.
+    Length32le,
+    /// The same with eight.
+    Length64le,
+    /// A length as Protocol Buffers write it, then so many bytes.
+    Varint,
+    /// Netstrings.
+    Netstring,
+}
+
+/// Where to ask, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub(crate) address: Address,
+    /// As the server is told: host, and port if it is not 80.
+    pub(crate) host: String,
+    /// Path and query.
+    pub(crate) target: String,
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Url, String> {
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or("it begins with http://")?;
+        if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err("there are characters in it that a URL has none of".into());
+        }
+        let rest = rest.split('#').next().unwrap_or_default();
+        if let Some(unix) = rest.strip_prefix("unix:") {
+            let (path, target) = unix.split_once(":/").unwrap_or((unix, ""));
+            return Ok(Url {
+                address: format!("unix:{path}")
+                    .parse()
+                    .map_err(|error: AddressError| error.to_string())?,
+                host: "localhost".into(),
+                target: format!("/{target}"),
+            });
+        }
+        let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let target = match target.chars().next() {
+            Some('/') => target.to_owned(),
+            _ => format!("/{target}"),
+        };
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.ends_with(']'));
+        let address = if has_port {
+            resolve(host)
+        } else {
+            resolve(&format!("{host}:80"))
+        };
+        Ok(Url {
+            address: address?.into(),
+            host: host.to_owned(),
+            target,
+        })
+    }
+}
+
+/// An address as the library reads it, or a name with a port.
+fn address(text: &str) -> Result<Address, String> {
+    let text = ["tcp://", "udp://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or(text);
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => resolve(text).map(Address::from),
+    }
+}
+
+fn resolve(host: &str) -> Result<SocketAddr, String> {
+    let mut addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
+    addresses
+        .next()
+        .ok_or_else(|| "the host has no address".into())
+}
+
+/// A time with its unit: 5ms, 1.5s, 2m.
+fn time(text: &str) -> Result<Duration, String> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .ok_or("it has no unit: us, ms, s, m or h")?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: f64 = number
+        .parse()
+        .map_err(|error: ParseFloatError| error.to_string())?;
+    let seconds = match unit {
+        "us" | "µs" => number / 1e6,
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err("its unit is none of us, ms, s, m, h".into()),
+    };
+    if seconds > 1e7 {
+        return Err("that is more than a hundred days".into());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// A time that passes.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("it is no time at all".into()),
+        time => Ok(time),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text
+        .parse()
+        .map_err(|error: ParseFloatError| error.to_string())?;
+    if (0.001..=1e8).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err("it is from 0.001 to 100,000,000 a second".into())
+    }
+}
+
+pub(crate) fn token(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_token) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is no token".into())
+    }
+}
+
+fn header(text: &str) -> Result<String, String> {
+    let (name, value) = text.split_once(':').ok_or("it has no colon")?;
+    token(name)?;
+    if value.bytes().any(|byte| byte < b' ' && byte != b'\t') {
+        return Err("there are control characters in its value".into());
+    }
+    Ok(format!("{name}: {}", value.trim()))
+}
+
+fn digest(text: &str) -> Result<[u8; 32], String> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return Err("it has not 64 digits".into());
+    }
+    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|error| error.to_string())?;
+    }
+    Ok(digest)
+}

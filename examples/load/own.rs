@@ -1,0 +1,102 @@
+//! What the load tester itself took: whoever measures must not be what is measured.
+//!
+//! Reads the CPU time of this process, and how long it waited for a CPU where the system tells
+//! (Linux), once a second. Knows nothing of requests.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What was read, and when.
+pub(crate) struct Own {
+    first: Reading,
+    last: Reading,
+    /// The largest share of a CPU within one of the stretches between two readings.
+    max_busy: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Reading {
+    at: Instant,
+    cpu: Duration,
+    waited: Duration,
+}
+
+impl Own {
+    pub(crate) fn new(now: Instant) -> Own {
+        let first = Reading::take(now);
+        Own {
+            first,
+            last: first,
+            max_busy: 0.0,
+        }
+    }
+
+    /// When the next reading is due.
+    pub(crate) fn next(&self) -> Instant {
+        self.last.at + Duration::from_secs(1)
+    }
+
+    /// Reads once more.
+    pub(crate) fn read(&mut self, now: Instant) {
+        let last = Reading::take(now);
+        // What is shorter tells nothing.
+        if last.at > self.last.at + Duration::from_millis(500) {
+            let share = last.cpu_since(&self.last);
+            self.max_busy = self.max_busy.max(share);
+        }
+        self.last = last;
+    }
+
+    /// CPU time in all.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.last.cpu.saturating_sub(self.first.cpu)
+    }
+
+    /// The share of a CPU that was used, 0 to 1.
+    pub(crate) fn busy(&self) -> f64 {
+        self.last.cpu_since(&self.first)
+    }
+
+    /// The largest share in a second.
+    pub(crate) fn max_busy(&self) -> f64 {
+        self.max_busy.max(self.busy())
+    }
+
+    /// The share of the time in which it could have run, and something else did.
+    pub(crate) fn waited(&self) -> f64 {
+        let waited = self.last.waited.saturating_sub(self.first.waited);
+        share(waited, self.last.at, self.first.at)
+    }
+}
+
+impl Reading {
+    fn take(at: Instant) -> Reading {
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        Reading {
+            at,
+            cpu: Duration::new(cpu.tv_sec.max(0) as u64, cpu.tv_nsec as u32),
+            waited: waited().unwrap_or_default(),
+        }
+    }
+
+    fn cpu_since(&self, before: &Reading) -> f64 {
+        share(self.cpu.saturating_sub(before.cpu), self.at, before.at)
+    }
+}
+
+fn share(part: Duration, now: Instant, before: Instant) -> f64 {
+    let all = now.saturating_duration_since(before);
+    if all.is_zero() {
+        return 0.0;
+    }
+    part.as_secs_f64() / all.as_secs_f64()
+}
+
+/// How long this process, which has one thread, could have run and did not.
+fn waited() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/self/schedstat").ok()?;
+    let nanos = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
+}

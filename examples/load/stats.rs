@@ -1,0 +1,205 @@
+//! What is measured: latencies, errors by kind, bytes; in all, and interval by interval.
+//!
+//! One histogram is written per request, that of the running interval; it is added to that of
+//! the whole run when the interval is over. Knows no sockets, and reads no clock.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// Why a request has no good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The connection could not be made.
+    Connect,
+    /// No answer in time.
+    Timeout,
+    /// The connection ended before the answer did.
+    Closed,
+    /// What came is not what the protocol allows.
+    Malformed,
+    /// A status that was not expected.
+    Status,
+    /// An answer of another length.
+    Length,
+    /// An answer with other bytes.
+    Content,
+    /// Due at a constant rate, and never sent, because no connection was free.
+    Unsent,
+}
+
+impl Failure {
+    pub(crate) const ALL: [Failure; 8] = [
+        Failure::Connect,
+        Failure::Timeout,
+        Failure::Closed,
+        Failure::Malformed,
+        Failure::Status,
+        Failure::Length,
+        Failure::Content,
+        Failure::Unsent,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Failure::Connect => "connect",
+            Failure::Timeout => "timeout",
+            Failure::Closed => "closed",
+            Failure::Malformed => "malformed",
+            Failure::Status => "status",
+            Failure::Length => "length",
+            Failure::Content => "content",
+            Failure::Unsent => "unsent",
+        }
+    }
+}
+
+/// Collects what happens.
+pub(crate) struct Meter {
+    total: Histogram<u64>,
+    running: Histogram<u64>,
+    running_errors: u64,
+    running_since: Instant,
+    measure_from: Instant,
+    last_at: Instant,
+    errors: [u64; Failure::ALL.len()],
+    bytes_in: u64,
+    bytes_out: u64,
+    points: Vec<Point>,
+}
+
+/// One interval.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    /// Its end, since the warm-up.
+    pub(crate) at: Duration,
+    /// Its length.
+    pub(crate) len: Duration,
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+}
+
+impl Meter {
+    pub(crate) fn new(measure_from: Instant) -> Meter {
+        Meter {
+            total: histogram(),
+            running: histogram(),
+            running_errors: 0,
+            running_since: measure_from,
+            measure_from,
+            last_at: measure_from,
+            errors: [0; Failure::ALL.len()],
+            bytes_in: 0,
+            bytes_out: 0,
+            points: Vec::new(),
+        }
+    }
+
+    /// A request was answered well.
+    #[inline]
+    pub(crate) fn good(&mut self, since: Instant, now: Instant, len: u64) {
+        if since < self.measure_from {
+            return;
+        }
+        self.bytes_in += len;
+        self.last_at = now;
+        let latency = now.saturating_duration_since(since);
+        let nanos = latency.as_secs() * 1_000_000_000 + u64::from(latency.subsec_nanos());
+        self.running.saturating_record(nanos);
+    }
+
+    /// A request of this length was sent.
+    #[inline]
+    pub(crate) fn sent(&mut self, since: Instant, len: u64) {
+        if since >= self.measure_from {
+            self.bytes_out += len;
+        }
+    }
+
+    /// Some requests failed.
+    pub(crate) fn bad(&mut self, since: Instant, now: Instant, why: Failure, count: u64) {
+        if since < self.measure_from || count == 0 {
+            return;
+        }
+        self.last_at = now;
+        self.errors[why as usize] += count;
+        self.running_errors += count;
+    }
+
+    /// The running interval is over.
+    pub(crate) fn end_interval(&mut self, now: Instant) {
+        let len = now.saturating_duration_since(self.running_since);
+        if len.is_zero() {
+            return;
+        }
+        self.points.push(Point {
+            at: now.saturating_duration_since(self.measure_from),
+            len,
+            requests: self.running.len(),
+            errors: self.running_errors,
+            p50: quantile(&self.running, 0.5),
+            p99: quantile(&self.running, 0.99),
+        });
+        self.total
+            .add(&self.running)
+            .expect("both have the same bounds");
+        self.running.reset();
+        self.running_errors = 0;
+        self.running_since = now;
+    }
+
+    /// Rate and p99 of the running interval.
+    pub(crate) fn live(&self, now: Instant) -> (f64, Duration) {
+        let len = now
+            .saturating_duration_since(self.running_since)
+            .as_secs_f64();
+        let rate = if len > 0.0 {
+            self.running.len() as f64 / len
+        } else {
+            0.0
+        };
+        (rate, quantile(&self.running, 0.99))
+    }
+
+    /// Latencies of all intervals that are over.
+    pub(crate) fn total(&self) -> &Histogram<u64> {
+        &self.total
+    }
+
+    pub(crate) fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (Failure, u64)> + '_ {
+        Failure::ALL.into_iter().zip(self.errors)
+    }
+
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.iter().sum()
+    }
+
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.bytes_in, self.bytes_out)
+    }
+
+    /// How long it was measured: from the warm-up to the last answer.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.last_at.saturating_duration_since(self.measure_from)
+    }
+}
+
+/// A latency that this part of all latencies do not exceed.
+pub(crate) fn quantile(latencies: &Histogram<u64>, part: f64) -> Duration {
+    Duration::from_nanos(latencies.value_at_quantile(part))
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(LOWEST_NANOS, HIGHEST_NANOS, 3).expect("these bounds make sense")
+}
+
+/// What latencies are told apart by below 128 µs; above, it is three digits.
+const LOWEST_NANOS: u64 = 64;
+/// An hour; longer ones count as that.
+const HIGHEST_NANOS: u64 = 3_600_000_000_000;
