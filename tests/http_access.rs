@@ -327,7 +327,7 @@ fn an_answer_that_cannot_be_sent_is_logged_as_what_was_sent_instead() {
 fn a_refusal_by_what_is_wrapped_around_is_logged() {
     let router = Router::new()
         .get("/", |_| Response::text("secret"))
-        .wrap(wraps::basic_auth("here", |_, _| false));
+        .guard(wraps::basic_auth("here", |_, _| false));
     let mut world = World::with(Server::new(router));
     world.get("/");
     let line = line();

@@ -188,6 +188,37 @@ fn other_methods_are_told_which_there_are_rfc_9110_15_5_6() {
 }
 
 #[test]
+fn files_are_found_below_the_prefix_of_a_nested_router() {
+    let folder = Folder::new("nested");
+    folder.put("index.html", "home");
+    folder.put("a.txt", "text");
+    let files = || Router::new().files("/", Files::new(folder.root()).unwrap());
+    let below = || Router::new().files("/b", Files::new(folder.root()).unwrap());
+    for (router, prefix) in [
+        (Router::new().nest("/x", files()), "/x"),
+        (Router::new().nest("/x/", files()), "/x"),
+        (Router::new().nest("/a", below()), "/a/b"),
+        (
+            Router::new().nest("/a", Router::new().nest("/b", files())),
+            "/a/b",
+        ),
+        (
+            Router::new().nest("/a", Router::new().nest("/", files())),
+            "/a",
+        ),
+    ] {
+        let mut world = World::new(router);
+        let answer = world.ask("GET", &format!("{prefix}/a.txt"), "");
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"text"[..]));
+        let answer = world.ask("GET", &format!("{prefix}/"), "");
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"home"[..]));
+        let answer = world.ask("GET", prefix, "");
+        assert_eq!(answer.status, 301, "{prefix}");
+        assert_eq!(answer.field("location"), Some(&*format!("{prefix}/")));
+    }
+}
+
+#[test]
 fn a_directory_is_its_index_behind_a_slash() {
     let folder = Folder::new("index");
     folder.put("index.html", "home");

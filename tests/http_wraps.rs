@@ -212,7 +212,7 @@ fn an_upload_is_refused_by_what_is_around_it_before_it_is_read() {
         .receive("PUT", "/", |_| Ok(Upload::default()))
         .receive("PUT", "/status", |_| Ok(Upload::default()))
         .wrap_route(|request, next| next.run(request).status(403))
-        .wrap(wraps::bearer_auth("api", |token| token == "good"));
+        .guard(wraps::bearer_auth("api", |token| token == "good"));
     let mut world = World::new(router);
     let put = |path: &str, token: &str| {
         format!(
@@ -226,6 +226,53 @@ fn an_upload_is_refused_by_what_is_around_it_before_it_is_read() {
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     let answer = received(&world.send(&put("/", "good")));
     assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
+}
+
+#[test]
+fn a_stranger_is_refused_before_a_body_is_put_together() {
+    let calls = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&calls);
+    let router = Router::new()
+        .post("/", move |request| {
+            counted.set(counted.get() + 1);
+            Response::of(request.body().to_vec())
+        })
+        .guard(wraps::bearer_auth("api", |token| token == "good"))
+        .wrap(|request, next| next.run(request).header("X-Around", "yes"));
+    let mut world = World::new(router);
+    let post = |token: &str, fields: &str| {
+        format!("POST / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n{fields}\r\n")
+    };
+    // Nothing of the body is there: who expects 100 is told 401, and so is who just waits.
+    for fields in [
+        "Expect: 100-continue\r\nContent-Length: 4\r\n",
+        "Content-Length: 4\r\n",
+        "Transfer-Encoding: chunked\r\n",
+    ] {
+        let answer = received(&world.send(&post("bad", fields)));
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.contains("X-Around: yes\r\n"), "{answer}");
+    }
+    // The body is there already.
+    let whole = format!("{}four", post("bad", "Content-Length: 4\r\n"));
+    let answer = received(&world.send(&whole));
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert_eq!(calls.get(), 0);
+    let whole = format!("{}four", post("good", "Content-Length: 4\r\n"));
+    let answer = received(&world.send(&whole));
+    assert!(answer.ends_with("X-Around: yes\r\n\r\nfour"), "{answer}");
+    assert_eq!(calls.get(), 1);
+}
+
+#[test]
+fn a_guard_of_one_route_leaves_the_others_alone() {
+    let router = Router::new()
+        .get("/a", |_| Response::text("a"))
+        .get("/b", |_| Response::text("b"))
+        .guard_route(|_| Err(Response::error(403)));
+    let mut world = World::new(router);
+    world.check("/a", 200);
+    world.check("/b", 403);
 }
 
 #[test]

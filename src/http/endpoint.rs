@@ -17,8 +17,19 @@ use super::status::Status;
 use crate::protocol::Intents;
 
 pub(super) type Handler = Rc<dyn Fn(&mut Request<'_>) -> Response>;
-pub(super) type Wrap = Rc<dyn Fn(&mut Request<'_>, Next<'_>) -> Response>;
 pub(super) type MakeReceiver = Rc<dyn Fn(&mut Request<'_>) -> Result<Box<dyn Receiver>, Response>>;
+
+type Around = dyn Fn(&mut Request<'_>, Next<'_>) -> Response;
+type Guard = dyn Fn(&mut Request<'_>) -> Result<(), Response>;
+
+/// What is around a handler.
+#[derive(Clone)]
+pub(super) enum Wrap {
+    /// It sees the answer, too.
+    Around(Rc<Around>),
+    /// It sees the head alone, and can refuse it.
+    Guard(Rc<Guard>),
+}
 
 /// What serves one method of a route.
 #[derive(Clone)]
@@ -55,17 +66,19 @@ pub(super) enum End<'a> {
     Answer(Response),
 }
 
-impl Next<'_> {
+impl<'a> Next<'a> {
     /// Runs it.
     #[inline]
     pub fn run(mut self, request: &mut Request<'_>) -> Response {
-        if let Some((first, rest)) = self.outer.split_first() {
-            self.outer = rest;
-            return first(request, self);
-        }
-        if let Some((first, rest)) = self.inner.split_first() {
-            self.inner = rest;
-            return first(request, self);
+        while let Some(first) = self.take_first() {
+            match first {
+                Wrap::Around(wrap) => return wrap(request, self),
+                Wrap::Guard(guard) => {
+                    if let Err(refusal) = guard(request) {
+                        return refusal;
+                    }
+                }
+            }
         }
         match self.end {
             End::Endpoint(endpoint) => match &endpoint.action {
@@ -76,6 +89,25 @@ impl Next<'_> {
             End::Trace => trace(request),
             End::Answer(response) => response,
         }
+    }
+
+    fn take_first(&mut self) -> Option<&'a Wrap> {
+        if let Some((first, rest)) = self.outer.split_first() {
+            self.outer = rest;
+            return Some(first);
+        }
+        let (first, rest) = self.inner.split_first()?;
+        self.inner = rest;
+        Some(first)
+    }
+
+    /// Whether a guard refuses the request.
+    pub(super) fn is_refused(&self, request: &mut Request<'_>) -> bool {
+        let mut guards = self.outer.iter().chain(self.inner);
+        guards.any(|wrap| match wrap {
+            Wrap::Around(_) => false,
+            Wrap::Guard(guard) => guard(request).is_err(),
+        })
     }
 }
 

@@ -67,6 +67,8 @@ struct Route {
     endpoints: Vec<Endpoint>,
     /// Those of the nested router that the route came from, outermost first.
     wraps: Vec<Wrap>,
+    /// Of a directory `/`: what answers at the prefix that it is nested below.
+    without_slash: Option<fn(&Request<'_>) -> Response>,
 }
 
 macro_rules! methods {
@@ -175,22 +177,34 @@ impl Router {
     }
 
     /// Adds the routes of another router below a prefix such as `/api`, with what is wrapped around
-    /// them; its `/` becomes the prefix itself. Its fallback is left out.
+    /// them; its `/` becomes the prefix itself, and a directory of files there is found with a
+    /// slash behind it. A slash at the prefix's end makes no difference. Its fallback is left out.
     ///
     /// # Panics
     /// As [`Router::method`].
     #[must_use]
     pub fn nest(mut self, prefix: &str, other: Router) -> Router {
+        let prefix = prefix.trim_end_matches('/');
         for route in other.routes {
             let pattern = match route.pattern.as_str() {
-                "/" => prefix.to_owned(),
+                "/" if route.without_slash.is_none() && !prefix.is_empty() => prefix.to_owned(),
                 pattern => format!("{prefix}{pattern}"),
             };
-            for endpoint in route.endpoints {
-                let method = endpoint.method.as_deref();
-                match self.insert(&pattern, method, endpoint.action.clone()) {
-                    Err(error) => panic!("{pattern}: {error}"),
-                    Ok(()) => self.complete_last(&other.wraps, &route.wraps, &endpoint),
+            for endpoint in &route.endpoints {
+                self.insert_nested(&pattern, endpoint, &other.wraps, &route.wraps);
+            }
+            if let Some(handler) = route.without_slash {
+                if prefix.is_empty() {
+                    self = self.directory(handler);
+                    continue;
+                }
+                for endpoint in &route.endpoints {
+                    let action = Action::Whole(Rc::new(move |request| handler(request)));
+                    let endpoint = Endpoint {
+                        action,
+                        ..endpoint.clone()
+                    };
+                    self.insert_nested(prefix, &endpoint, &other.wraps, &route.wraps);
                 }
             }
         }
@@ -231,7 +245,7 @@ impl Router {
         mut self,
         wrap: impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static,
     ) -> Router {
-        self.wraps.insert(0, Rc::new(wrap));
+        self.wraps.insert(0, Wrap::Around(Rc::new(wrap)));
         self
     }
 
@@ -242,7 +256,54 @@ impl Router {
         wrap: impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static,
     ) -> Router {
         if let Some(route) = self.routes.get_mut(self.last) {
-            route.wraps.insert(0, Rc::new(wrap));
+            route.wraps.insert(0, Wrap::Around(Rc::new(wrap)));
+        }
+        self
+    }
+
+    /// Puts a guard before all handlers, as [`Router::wrap`] puts something around them: it is
+    /// shown a request whose body is not there yet, and lets it through or refuses it.
+    ///
+    /// A request with a body is shown to it twice: before the body is read, so that nothing is put
+    /// together (and no `100 Continue` sent) for whoever is refused, and again with the body. What
+    /// is wrapped around a guard sees its refusals.
+    ///
+    /// ```
+    /// use windlass::http::{Request, Response, Router};
+    ///
+    /// let local = |request: &mut Request<'_>| match request.header("X-Key") {
+    ///     Some("7") => Ok(()),
+    ///     _ => Err(Response::error(403)),
+    /// };
+    /// let router = Router::new().post("/", |_| Response::text("thanks")).guard(local);
+    /// # drop(router);
+    /// ```
+    #[must_use]
+    pub fn guard(
+        mut self,
+        guard: impl Fn(&mut Request<'_>) -> Result<(), Response> + 'static,
+    ) -> Router {
+        self.wraps.insert(0, Wrap::Guard(Rc::new(guard)));
+        self
+    }
+
+    /// As [`Router::guard`], before the handlers that were added last: those of one pattern.
+    #[must_use]
+    pub fn guard_route(
+        mut self,
+        guard: impl Fn(&mut Request<'_>) -> Result<(), Response> + 'static,
+    ) -> Router {
+        if let Some(route) = self.routes.get_mut(self.last) {
+            route.wraps.insert(0, Wrap::Guard(Rc::new(guard)));
+        }
+        self
+    }
+
+    /// The route that was added last, `/`, is a directory's: nested below a prefix it is that with
+    /// a slash, and `handler` answers without.
+    pub(super) fn directory(mut self, handler: fn(&Request<'_>) -> Response) -> Router {
+        if let Some(route) = self.routes.get_mut(self.last) {
+            route.without_slash = Some(handler);
         }
         self
     }
@@ -287,8 +348,24 @@ impl Router {
             pattern: pattern.to_owned(),
             endpoints: vec![endpoint],
             wraps: Vec::new(),
+            without_slash: None,
         });
         Ok(())
+    }
+
+    /// Adds what a nested router has.
+    fn insert_nested(
+        &mut self,
+        pattern: &str,
+        endpoint: &Endpoint,
+        outer: &[Wrap],
+        inner: &[Wrap],
+    ) {
+        let method = endpoint.method.as_deref();
+        match self.insert(pattern, method, endpoint.action.clone()) {
+            Err(error) => panic!("{pattern}: {error}"),
+            Ok(()) => self.complete_last(outer, inner, endpoint),
+        }
     }
 
     /// Gives what was inserted last what belongs to it besides its action.
@@ -446,10 +523,10 @@ impl Service for Router {
         let (end, inner) = self.end(request);
         match end {
             End::Endpoint(endpoint) => match &endpoint.action {
-                Action::Whole(_) => Accept::Buffer(endpoint.max_body_len),
+                Action::Whole(_) => self.accept_whole(endpoint.max_body_len, inner, request),
                 Action::Pieces(make) => self.accept_pieces(make, inner, request),
             },
-            End::Handler(_) => Accept::Buffer(None),
+            End::Handler(_) => self.accept_whole(None, inner, request),
             End::Trace | End::Answer(_) => {
                 let next = Next {
                     outer: &self.wraps,
@@ -463,6 +540,24 @@ impl Service for Router {
 }
 
 impl Router {
+    /// A body is put together only for those whom every guard lets through.
+    fn accept_whole(
+        &self,
+        max_len: Option<usize>,
+        inner: &[Wrap],
+        request: &mut Request<'_>,
+    ) -> Accept {
+        let next = Next {
+            outer: &self.wraps,
+            inner,
+            end: End::Answer(yet_to_come()),
+        };
+        if next.is_refused(request) {
+            return Accept::Refuse(without_body(next.run(request)));
+        }
+        Accept::Buffer(max_len)
+    }
+
     fn accept_pieces(
         &self,
         make: &MakeReceiver,
@@ -599,6 +694,23 @@ mod tests {
         assert!(get("/in/secret").starts_with("HTTP/1.1 403 "));
         assert!(!get("/").contains("Inner"));
         assert!(get("/nowhere").contains("Outer: yes"));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_of_a_prefix_makes_no_difference() {
+        let inner = || {
+            Router::new()
+                .get("/", |_| Response::text("home"))
+                .get("/x", |_| Response::text("x"))
+        };
+        for prefix in ["/in", "/in/"] {
+            check(Router::new().nest(prefix, inner()), "GET /in", 200, "home");
+            check(Router::new().nest(prefix, inner()), "GET /in/x", 200, "x");
+        }
+        for prefix in ["", "/"] {
+            check(Router::new().nest(prefix, inner()), "GET /", 200, "home");
+            check(Router::new().nest(prefix, inner()), "GET /x", 200, "x");
+        }
     }
 
     #[test]

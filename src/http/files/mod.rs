@@ -278,13 +278,17 @@ impl Router {
             self.get(prefix, |request| with_slash(request))
         };
         let root = Rc::clone(&files);
-        router
-            .get(&format!("{prefix}/"), move |request| {
-                root.serve("", request)
-            })
-            .get(&format!("{prefix}/{{*path}}"), move |request| {
-                files.serve(request.raw_param("path"), request)
-            })
+        let router = router.get(&format!("{prefix}/"), move |request| {
+            root.serve("", request)
+        });
+        let router = if prefix.is_empty() {
+            router.directory(with_slash)
+        } else {
+            router
+        };
+        router.get(&format!("{prefix}/{{*path}}"), move |request| {
+            files.serve(request.raw_param("path"), request)
+        })
     }
 }
 

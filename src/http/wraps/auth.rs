@@ -2,7 +2,6 @@
 //!
 //! Takes credentials apart. Knows nobody: whether they are good is the user's to say.
 
-use crate::http::endpoint::Next;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::http::status::Status;
@@ -13,16 +12,19 @@ use crate::http::status::Status;
 /// a comparison takes tells how much of a guess is right; and it must not block: hashing a password
 /// properly takes long by design, so do that elsewhere, once, and hand out tokens.
 ///
-/// What a route puts together before it is called, a body of up to its limit, is put together for
-/// strangers too.
+/// A guard: strangers are refused before anything of a body is read. For [`Router::guard`] and
+/// [`Router::guard_route`].
+///
+/// [`Router::guard`]: crate::http::Router::guard
+/// [`Router::guard_route`]: crate::http::Router::guard_route
 pub fn basic_auth(
     realm: &str,
     check: impl Fn(&str, &str) -> bool + 'static,
-) -> impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static {
+) -> impl Fn(&mut Request<'_>) -> Result<(), Response> + 'static {
     let challenge = format!("Basic realm={}, charset=\"UTF-8\"", quoted(realm));
-    move |request, next| match basic_credentials(request) {
-        Some((user, password)) if check(&user, &password) => next.run(request),
-        _ => unauthorized(&challenge),
+    move |request| match basic_credentials(request) {
+        Some((user, password)) if check(&user, &password) => Ok(()),
+        _ => Err(unauthorized(&challenge)),
     }
 }
 
@@ -31,14 +33,14 @@ pub fn basic_auth(
 pub fn bearer_auth(
     realm: &str,
     check: impl Fn(&str) -> bool + 'static,
-) -> impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static {
+) -> impl Fn(&mut Request<'_>) -> Result<(), Response> + 'static {
     let challenge = format!("Bearer realm={}", quoted(realm));
     // RFC 6750, section 3.1: who sent nothing is told nothing.
     let invalid = format!("{challenge}, error=\"invalid_token\"");
-    move |request, next| match bearer_token(request) {
-        Some(token) if check(token) => next.run(request),
-        Some(_) => unauthorized(&invalid),
-        None => unauthorized(&challenge),
+    move |request| match bearer_token(request) {
+        Some(token) if check(token) => Ok(()),
+        Some(_) => Err(unauthorized(&invalid)),
+        None => Err(unauthorized(&challenge)),
     }
 }
 
@@ -127,12 +129,12 @@ mod tests {
                 let (user, _) = basic_credentials(request).unwrap_or_default();
                 Response::text(format!("hello, {user}"))
             })
-            .wrap(basic_auth("a \"b\"\r\n", |user, password| {
+            .guard(basic_auth("a \"b\"\r\n", |user, password| {
                 (user, password) == ("Aladdin", "open:sesame")
             }));
         let bearer = Router::new()
             .get("/", |_| Response::text("hello"))
-            .wrap(bearer_auth("api", |token| token == "good"));
+            .guard(bearer_auth("api", |token| token == "good"));
         Server::new(Router::new().nest("/basic", basic).nest("/bearer", bearer))
     }
 

@@ -1,4 +1,5 @@
-//! Ready-made things to wrap around handlers, with [`Router::wrap`] or [`Router::wrap_route`].
+//! Ready-made things to wrap around handlers, with [`Router::wrap`] or [`Router::wrap_route`], and
+//! guards to put before them, with [`Router::guard`] or [`Router::guard_route`].
 //!
 //! Each is a closure as you could write it; none knows connections.
 //!
@@ -7,7 +8,7 @@
 //!
 //! let admin = Router::new()
 //!     .get("/", |_| Response::text("welcome"))
-//!     .wrap(wraps::basic_auth("admin", |user, password| {
+//!     .guard(wraps::basic_auth("admin", |user, password| {
 //!         user == "root" && is_password(password)
 //!     }));
 //! let router = Router::new()
@@ -22,6 +23,8 @@
 //! How long a body may be is said per route with [`Router::max_body_len`]; what was asked and
 //! answered is logged by the server itself, once an answer is complete.
 //!
+//! [`Router::guard`]: super::Router::guard
+//! [`Router::guard_route`]: super::Router::guard_route
 //! [`Router::wrap`]: super::Router::wrap
 //! [`Router::wrap_route`]: super::Router::wrap_route
 //! [`Router::max_body_len`]: super::Router::max_body_len
