@@ -17,7 +17,8 @@ pub enum RequestError {
     /// A version of HTTP that is not 1.0 or 1.1 (RFC 9110, section 15.6.6).
     Version,
     /// The target has none of the four forms, or not the one that its method takes (RFC 9112,
-    /// section 3.2).
+    /// section 3.2), or a `%` in its path that no two hexadecimal digits follow (RFC 3986, section
+    /// 2.1).
     Target,
     /// The target is longer than `limit` bytes.
     TargetTooLong {

@@ -161,8 +161,8 @@ pub(super) static IS_HOST: Set = alphanumerics_and(b"-._~%!$&'()*+,;=");
 pub(super) static IS_VISIBLE: Set = visible_but(b"");
 /// Those that may stand in a target. A fragment is never sent.
 pub(super) static IS_TARGET: Set = visible_but(b"#");
-/// Those that may stand in its path.
-pub(super) static IS_PATH: Set = visible_but(b"#?");
+/// Those that may stand in its path. What begins an escape is looked at with care.
+pub(super) static IS_PATH: Set = visible_but(b"#?%");
 
 static IS_VALUE: Set = {
     let mut set = visible_but(b"");

@@ -32,6 +32,23 @@ pub(super) fn parse(method: Method, target: &[u8]) -> Result<Target<'_>, Request
         b"*" if method == Method::Options => Ok(with_query(target, None)),
         _ => absolute(method, target),
     }
+    .and_then(with_good_escapes)
+}
+
+/// Two readers that decode `%zz` differently, or differ in what `%2` begins, find different files
+/// (RFC 3986, section 2.1). The query is left to whoever reads it: a lone `%` is common there, and
+/// says nothing of which resource is meant.
+fn with_good_escapes(target: Target<'_>) -> Result<Target<'_>, RequestError> {
+    let mut rest = target.path;
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        match rest[at + 1..] {
+            [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest = &rest[at + 3..];
+            }
+            _ => return Err(RequestError::Target),
+        }
+    }
+    Ok(target)
 }
 
 /// `host:port`, where the port must not be missing (RFC 9112, section 3.2.3).
