@@ -147,7 +147,8 @@ impl State {
             (Draining { .. }, Fail(reason)) => Closed(reason),
 
             // Everything was handed to the kernel and our FIN is out: whatever happens now, the
-            // connection ended for the reason it had.
+            // connection ended for the reason it had. But whoever aborts wants it reset.
+            (Lingering(_), Fail(CloseReason::Aborted)) => Closed(CloseReason::Aborted),
             (Lingering(reason), PeerFinished | LingerOver | Fail(_)) => Closed(reason),
             (Lingering(_), Connected | FinishWrites | Finish(_) | Flushed) => self,
 
@@ -267,12 +268,14 @@ mod tests {
             ("Flushed", Event::Flushed),
             ("LingerOver", Event::LingerOver),
             ("Fail(F)", Event::Fail(CloseReason::Reset)),
+            ("Fail(Aborted)", Event::Fail(CloseReason::Aborted)),
         ]
     }
 
     /// The name of a state in the table, given the reason its row had and that of the event.
     fn name(state: State, event: Event) -> String {
         let carried = match event {
+            Event::Fail(CloseReason::Aborted) => None,
             Event::Finish(reason) | Event::Fail(reason) => Some(reason),
             _ => None,
         };
@@ -356,6 +359,16 @@ mod tests {
             assert!(closed.closed().is_some());
             for (_, event) in events() {
                 assert_eq!(closed.on(event), closed);
+            }
+        }
+    }
+
+    #[test]
+    fn an_abort_is_a_reset_in_every_state_that_has_not_closed() {
+        for (name, state) in states() {
+            if state.closed().is_none() {
+                let aborted = state.on(Event::Fail(CloseReason::Aborted));
+                assert_eq!(aborted, State::Closed(CloseReason::Aborted), "{name}");
             }
         }
     }

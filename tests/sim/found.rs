@@ -39,6 +39,12 @@ fn late_events_of_a_failed_attempt_are_not_told_of_the_next_one() {
 fn a_forwarder_waits_for_a_connection_that_is_made_until_it_is_told() {
     check(5_164, crate::forward::scenario);
 }
+
+#[test]
+fn a_connection_that_is_aborted_while_it_lingers_is_reset() {
+    check(24_902, crate::forward::scenario);
+}
+
 #[test]
 fn a_reader_that_is_often_refused_is_promised_one_event_at_a_time() {
     check(12_429, crate::slow::naps);
