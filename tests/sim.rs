@@ -25,10 +25,18 @@ mod http;
 #[cfg(feature = "http")]
 #[path = "sim/http_table.rs"]
 mod http_table;
+#[cfg(feature = "hub")]
+#[path = "sim/hub.rs"]
+mod hub;
+#[cfg(feature = "hub")]
+#[path = "sim/hub_client.rs"]
+mod hub_client;
 #[path = "sim/lines.rs"]
 mod lines;
 #[path = "sim/outages.rs"]
 mod outages;
+#[path = "sim/sessions.rs"]
+mod sessions;
 #[cfg(feature = "http")]
 #[path = "http_conformance/site.rs"]
 mod site;
