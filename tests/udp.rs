@@ -9,6 +9,7 @@
 )]
 
 use std::cell::RefCell;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
@@ -229,6 +230,73 @@ fn a_group_is_joined_heard_and_left() {
     turn_until(&mut reactor, |_| !journal.borrow().is_empty());
     assert_eq!(journal.take(), ["direct"]);
     assert!(reactor.leave(token, &membership).is_err());
+}
+
+/// Joins and leaves a group as it is told to.
+struct Fickle(Journal, Membership);
+
+impl DatagramProtocol for Fickle {
+    fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut DatagramContext<'_>) {
+        match datagram.bytes {
+            b"join" => cx.join(self.1.clone()),
+            b"leave" => cx.leave(self.1.clone()),
+            _ => {}
+        }
+        let text = String::from_utf8_lossy(datagram.bytes).into_owned();
+        self.0.borrow_mut().push(text);
+    }
+
+    fn on_membership_error(
+        &mut self,
+        membership: &Membership,
+        error: &io::Error,
+        _: &mut DatagramContext<'_>,
+    ) {
+        assert_eq!(*membership, self.1);
+        self.0.borrow_mut().push(format!("{:?}", error.kind()));
+    }
+}
+
+#[test]
+fn a_callback_joins_and_leaves_a_group_and_is_told_what_the_os_refuses() {
+    let group = Ipv4Addr::new(239, 255, 74, 8);
+    let membership = Membership::of(group.into()).on(Interface::Address(Ipv4Addr::LOCALHOST));
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let fickle = Fickle(Rc::clone(&journal), membership);
+    let token = reactor.bind("0.0.0.0:0", fickle).unwrap();
+    let port = address(&reactor, token).port();
+    let client = client((Ipv4Addr::LOCALHOST, port).into());
+    let everybody = socket2::Socket::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+    everybody.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    let group = SocketAddr::from((group, port)).into();
+    let mut steps = 0;
+    for (order, len) in [("join", 1), ("join", 2), ("leave", 1), ("leave", 2)] {
+        client.send(order.as_bytes()).unwrap();
+        steps += len;
+        turn_until(&mut reactor, |_| journal.borrow().len() == steps);
+        // Loopback delivers in order: the second arrives after the first has, or never will.
+        let sent = everybody.send_to(b"all hands", &group);
+        assert!(sent.is_ok() || order == "leave", "{sent:?}");
+        client.send(b"you").unwrap();
+        steps += if order == "join" { 2 } else { 1 };
+        turn_until(&mut reactor, |_| journal.borrow().len() == steps);
+    }
+    let told = [
+        "join",
+        "all hands",
+        "you",
+        "join",
+        "AddrInUse",
+        "all hands",
+        "you",
+        "leave",
+        "you",
+        "leave",
+        "AddrNotAvailable",
+        "you",
+    ];
+    assert_eq!(*journal.borrow(), told);
 }
 
 #[test]

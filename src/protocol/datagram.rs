@@ -3,14 +3,14 @@
 //! Knows addresses, but neither sockets nor the reactor: it acts through a context, as a
 //! [`Protocol`](super::Protocol) does.
 
-use std::fmt;
 use std::net::IpAddr;
+use std::{fmt, io};
 
 use super::datagram_context::DatagramContext;
 use super::effects::{Intents, TimerId};
 use super::{Discard, Echo, Mail};
 use crate::close::{CloseReason, OsError};
-use crate::net::{Address, Ecn};
+use crate::net::{Address, Ecn, Membership};
 
 /// What a datagram socket does: the code that a user of this crate writes.
 ///
@@ -51,6 +51,19 @@ pub trait DatagramProtocol {
     /// socket goes on.
     fn on_send_error(&mut self, error: &SendError, cx: &mut DatagramContext<'_>) {
         log::debug!("{}: {error}", cx.token());
+    }
+
+    /// A group could not be joined with [`DatagramContext::join`], or left with
+    /// [`DatagramContext::leave`]: the OS's error, `InvalidInput` for what is no group of the
+    /// socket's kind, `Unsupported` for what this system lacks or no safe call leads to. The socket
+    /// goes on.
+    fn on_membership_error(
+        &mut self,
+        membership: &Membership,
+        error: &io::Error,
+        cx: &mut DatagramContext<'_>,
+    ) {
+        log::warn!("{}: {membership:?}: {error}", cx.token());
     }
 
     /// The queue had risen above half of what may wait in it, and has fallen below a quarter.
@@ -196,6 +209,15 @@ impl DatagramProtocol for Box<dyn DatagramProtocol> {
 
     fn on_send_error(&mut self, error: &SendError, cx: &mut DatagramContext<'_>) {
         (**self).on_send_error(error, cx);
+    }
+
+    fn on_membership_error(
+        &mut self,
+        membership: &Membership,
+        error: &io::Error,
+        cx: &mut DatagramContext<'_>,
+    ) {
+        (**self).on_membership_error(membership, error, cx);
     }
 
     fn on_drain(&mut self, cx: &mut DatagramContext<'_>) {

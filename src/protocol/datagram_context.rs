@@ -9,9 +9,9 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 
 use super::datagram::{SendCause, SendError};
-use super::effects::{Effects, Ending, Intents, Sent};
+use super::effects::{Effects, Ending, Intent, Intents, Sent};
 use crate::close::CloseReason;
-use crate::net::Address;
+use crate::net::{Address, Membership};
 
 /// Where a queued datagram goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +125,26 @@ impl<'a> DatagramContext<'a> {
             Err(error) => Err(error),
         };
         self.told(sent)
+    }
+
+    /// Joins a multicast group, once the callback has returned. If that fails, the protocol is
+    /// told by `on_membership_error`; joining twice is such a failure.
+    pub fn join(&mut self, membership: Membership) {
+        self.change_membership(membership, true);
+    }
+
+    /// Leaves a multicast group, as [`DatagramContext::join`] joins it.
+    pub fn leave(&mut self, membership: Membership) {
+        self.change_membership(membership, false);
+    }
+
+    fn change_membership(&mut self, membership: Membership, joins: bool) {
+        let token = self.token();
+        self.effects.intents.list.push(Intent::Membership {
+            token,
+            membership: Box::new(membership),
+            joins,
+        });
     }
 
     /// Everything that is not the socket's own: timers, mail, other entries.

@@ -14,7 +14,7 @@ use super::datagram_context::Destination;
 use super::driver::{Driver, IntoDriver};
 use crate::buffer::{Bounds, DatagramQueue, Outbox};
 use crate::close::CloseReason;
-use crate::net::{Address, Bind, Connect};
+use crate::net::{Address, Bind, Connect, Membership};
 use crate::token::{Token, Tokens};
 
 /// What happened to a message. It may be ignored: the limits hold all the same.
@@ -196,6 +196,12 @@ pub(crate) enum Intent {
         by: Token,
         to: Address,
         bytes: Bytes,
+    },
+    /// The datagram socket joins a multicast group, or leaves it.
+    Membership {
+        token: Token,
+        membership: Box<Membership>,
+        joins: bool,
     },
     SetTimer {
         owner: Token,

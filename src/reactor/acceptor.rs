@@ -225,6 +225,7 @@ where
             }
             Command::Send(..)
             | Command::Datagram(..)
+            | Command::Membership(..)
             | Command::Mail(_)
             | Command::Timer(_)
             | Command::OwnTimer(..)

@@ -49,7 +49,10 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                 core.fx.control.is_paused = false;
             }
             Command::Release => self.conn.on_released(),
-            Command::OwnTimer(..) | Command::Hold | Command::Datagram(..) => {}
+            Command::OwnTimer(..)
+            | Command::Hold
+            | Command::Datagram(..)
+            | Command::Membership(..) => {}
             Command::Shutdown => {
                 // What has arrived by now is served first, if need be over several turns.
                 self.latch = self.latch.or(Readiness::READABLE);

@@ -196,6 +196,8 @@ pub(super) enum Command {
     Send(Bytes, Option<Token>),
     /// Send a datagram to an address.
     Datagram(Address, Bytes),
+    /// Join a multicast group, or leave it.
+    Membership(Box<Membership>, bool),
     Mail(Mail),
     Timer(TimerId),
     /// A timer of it was set, or is no more.

@@ -347,6 +347,13 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
         match command {
             Command::Send(bytes, _) => self.queue_for(None, bytes, core),
             Command::Datagram(to, bytes) => self.queue_for(Some(to), bytes, core),
+            Command::Membership(membership, joins) => {
+                if let Err(error) = self.change_membership(&membership, joins, core) {
+                    self.call(core, |protocol, cx| {
+                        protocol.on_membership_error(&membership, &error, cx);
+                    });
+                }
+            }
             Command::Mail(mail) => self.call(core, |protocol, cx| protocol.on_mail(mail, cx)),
             Command::Timer(id) => self.call(core, |protocol, cx| protocol.on_timer(id, cx)),
             Command::Finish(reason) => self.finish(reason, core),

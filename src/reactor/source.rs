@@ -222,6 +222,7 @@ impl<S: Source> Entry<Os> for SourceEntry<S> {
             Command::Finish(reason) | Command::Abort(reason) => self.close(token, reason, core),
             Command::Send(..)
             | Command::Datagram(..)
+            | Command::Membership(..)
             | Command::FinishWrites
             | Command::Resume
             | Command::Hold

@@ -62,6 +62,11 @@ impl<N: Network> Reactor<N> {
                 protocol,
             } => return self.open_datagram(token, *bind, protocol),
             Intent::Datagram { by, to, bytes } => (by, Command::Datagram(to, bytes)),
+            Intent::Membership {
+                token,
+                membership,
+                joins,
+            } => (token, Command::Membership(membership, joins)),
             Intent::SetTimer {
                 owner,
                 id,
