@@ -9,20 +9,21 @@
 //! ```
 //!
 //! It broadcasts, which needs no set-up; `--to 239.255.74.0:7400` uses a multicast group instead.
-//! `--to 127.255.255.255:7400` stays on one machine.
+//! `--to 127.255.255.255:7400` stays on one machine. A machine with several networks chooses one
+//! with `--interface`, whose number `ip link` shows.
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
-use windlass::net::{Bind, Membership};
+use windlass::net::{Bind, Interface, Membership};
 use windlass::protocol::{Announcer, Listener, Sighted, Sighting};
 use windlass::{Error, Reactor};
 
@@ -36,6 +37,9 @@ struct Args {
     /// port that is listened on.
     #[arg(long)]
     to: Vec<SocketAddr>,
+    /// The number of the network interface to announce by, and to hear groups on.
+    #[arg(long)]
+    interface: Option<u32>,
     /// Pass on what is heard to this address: on another network, usually.
     #[arg(long)]
     relay: Vec<SocketAddr>,
@@ -62,7 +66,10 @@ fn serve(args: Args) -> Result<(), Error> {
     // Others on this machine may listen too: each hears every broadcast.
     let mut bind = Bind::new(args.address).reuse_address(true);
     for group in args.to.iter().filter(|to| to.ip().is_multicast()) {
-        bind = bind.join(Membership::of(group.ip()));
+        bind = bind.join(Membership {
+            interface: args.interface.map_or(Interface::Any, Interface::Index),
+            ..Membership::of(group.ip())
+        });
     }
     let mut table = Table::default();
     let mut listener = Listener::new(move |sighting| table.update(sighting)).own(id);
@@ -83,8 +90,16 @@ fn serve(args: Args) -> Result<(), Error> {
     } {
         announcer = announcer.to(*to);
     }
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let bind = Bind::new(any).name("announcer").broadcast(true);
+    if let Some(interface) = args.interface {
+        announcer = announcer.by(interface);
+    }
+    let any: IpAddr = match args.address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let bind = Bind::new(SocketAddr::from((any, 0)))
+        .name("announcer")
+        .broadcast(true);
     let announcer = reactor.bind(bind, announcer)?;
 
     common::drain_on_signals(&mut reactor)?;

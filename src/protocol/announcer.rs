@@ -34,6 +34,7 @@ pub struct Announcer {
     id: u64,
     payload: Vec<u8>,
     to: Vec<Address>,
+    interface: Option<u32>,
     interval: Option<Duration>,
     hops: u8,
     sequence: u64,
@@ -58,6 +59,7 @@ impl Announcer {
             id,
             payload: Vec::new(),
             to: Vec::new(),
+            interface: None,
             interval: None,
             hops: 0,
             sequence: 0,
@@ -70,6 +72,14 @@ impl Announcer {
     #[must_use]
     pub fn to(mut self, address: impl Into<Address>) -> Announcer {
         self.to.push(address.into());
+        self
+    }
+
+    /// Announces by the interface with this index, on a machine with several. Default: the OS
+    /// chooses, one for each address. Feature `udp-batch`, as for [`DatagramContext::send_by`].
+    #[must_use]
+    pub fn by(mut self, interface: u32) -> Announcer {
+        self.interface = Some(interface);
         self
     }
 
@@ -107,7 +117,10 @@ impl Announcer {
         }
         .to_bytes();
         for to in &self.to {
-            cx.send_to(to, &bytes);
+            match self.interface {
+                Some(interface) => cx.send_by(interface, to, &bytes),
+                None => cx.send_to(to, &bytes),
+            };
         }
     }
 }
