@@ -1,0 +1,81 @@
+//! What can be asked for on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use windlass::net::Address;
+
+use super::store::Fsync;
+
+/// Moves files that arrive whole: with a digest of each block, and resumed where they were cut.
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the files beneath a directory.
+    Serve {
+        root: PathBuf,
+        /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME; port 0 is any free one.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7100")]
+        listen: Address,
+        /// Let nobody write.
+        #[arg(long)]
+        read_only: bool,
+        /// What is on the disk before a file gets its name.
+        #[arg(long, value_enum, default_value_t)]
+        fsync: Fsync,
+        /// Echo lines there, on the same reactor: to see what transfers do to others.
+        #[arg(long, value_name = "ADDRESS")]
+        echo: Option<Address>,
+    },
+    /// Fetch files.
+    Get {
+        address: Address,
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The directory to write them to.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        into: PathBuf,
+        /// What is on the disk before a file gets its name.
+        #[arg(long, value_enum, default_value_t)]
+        fsync: Fsync,
+        #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
+        parallel: u16,
+    },
+    /// Store files.
+    Put {
+        address: Address,
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The directory of the server to write them to.
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
+        parallel: u16,
+    },
+    /// List a directory.
+    Ls {
+        address: Address,
+        path: Option<PathBuf>,
+    },
+    /// Compare files with those of the same names there, block by block.
+    Verify {
+        address: Address,
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The directory of the server that they are in.
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
+        parallel: u16,
+    },
+}
+
+/// How many at a time: at least one.
+fn count() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=256)
+}

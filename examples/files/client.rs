@@ -1,0 +1,338 @@
+//! The client: one connection for each file, several at a time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::rc::Rc;
+
+use indicatif::ProgressBar;
+use windlass::net::{Address, Connect};
+use windlass::{CloseReason, Context, Error, Intents, Protocol, Reactor, TimerId};
+
+use super::digest::Slices;
+use super::progress::Board;
+use super::refusal::{Code, Refusal};
+use super::sink::{Claims, Sink};
+use super::source::Source;
+use super::step::{Next, Turns};
+use super::store::{Fsync, Place};
+use super::wire::{Message, Wire, WireError};
+
+/// One thing to be done.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Get { remote: Vec<u8>, place: Place },
+    Put { remote: Vec<u8>, file: File },
+    Verify { remote: Vec<u8>, file: File },
+    List { remote: Vec<u8> },
+}
+
+impl Job {
+    fn remote(&self) -> &[u8] {
+        match self {
+            Job::Get { remote, .. }
+            | Job::Put { remote, .. }
+            | Job::Verify { remote, .. }
+            | Job::List { remote } => remote,
+        }
+    }
+}
+
+/// Does all jobs, `parallel` at a time; answers whether all went well.
+pub(crate) fn run(
+    address: Address,
+    jobs: Vec<Job>,
+    parallel: usize,
+    fsync: Fsync,
+) -> Result<bool, Error> {
+    let mut reactor = Reactor::new()?;
+    let client = Rc::new(Client {
+        address,
+        jobs: RefCell::new(jobs.into()),
+        has_failed: Cell::new(false),
+        fsync,
+        slices: Slices::default(),
+        board: Board::default(),
+    });
+    reactor.with_intents(|cx| {
+        for _ in 0..parallel {
+            client.next(cx);
+        }
+    });
+    reactor.run()?;
+    Ok(!client.has_failed.get())
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+struct Client {
+    address: Address,
+    jobs: RefCell<VecDeque<Job>>,
+    has_failed: Cell<bool>,
+    fsync: Fsync,
+    slices: Slices,
+    board: Board,
+}
+
+impl Client {
+    /// Begins with the next job, if there is one left.
+    fn next(self: &Rc<Client>, cx: &mut Intents) {
+        let Some(job) = self.jobs.borrow_mut().pop_front() else {
+            return;
+        };
+        let name = String::from_utf8_lossy(job.remote())
+            .escape_debug()
+            .to_string();
+        let peer = Peer {
+            client: Rc::clone(self),
+            name,
+            doing: Doing::Asking(job),
+            bar: None,
+            outcome: None,
+            turns: Turns::default(),
+        };
+        cx.connect(Connect::new(self.address.clone()), peer);
+    }
+
+    fn say(&self, line: &str) {
+        // Nobody is left to be told of an error here.
+        let _ = self.board.say(&mut io::stdout(), line);
+    }
+
+    fn fail(&self, name: &str, why: impl fmt::Display) {
+        self.has_failed.set(true);
+        let _ = self.board.say(&mut io::stderr(), &format!("{name}: {why}"));
+    }
+}
+
+/// One connection.
+struct Peer {
+    client: Rc<Client>,
+    name: String,
+    doing: Doing,
+    bar: Option<ProgressBar>,
+    outcome: Option<Result<String, String>>,
+    turns: Turns,
+}
+
+enum Doing {
+    Asking(Job),
+    Sending(Source),
+    Receiving(Sink),
+    Comparing {
+        file: File,
+        claims: Claims,
+        here: u64,
+        there: u64,
+    },
+    Listing,
+    Over,
+}
+
+impl Peer {
+    fn begin(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        match std::mem::replace(&mut self.doing, Doing::Over) {
+            Doing::Asking(Job::Put { remote, file }) => {
+                let source = Source::new(file, &self.client.slices)?;
+                let len = source.len();
+                cx.send(Message::Put { len, path: &remote });
+                self.show(len);
+                self.doing = Doing::Sending(source);
+            }
+            Doing::Asking(Job::List { remote }) => {
+                cx.send(Message::List { path: &remote });
+                self.doing = Doing::Listing;
+            }
+            doing => {
+                if let Doing::Asking(job) = &doing {
+                    cx.send(Message::Get { path: job.remote() });
+                }
+                self.doing = doing;
+            }
+        }
+        Ok(Next::Wait)
+    }
+
+    fn show(&mut self, len: u64) {
+        self.bar = Some(self.client.board.bar(self.name.clone(), len));
+    }
+
+    /// The server has the file, and so many bytes of it.
+    fn on_file(&mut self, len: u64) -> Result<Next, Refusal> {
+        let slices = &self.client.slices;
+        self.doing = match std::mem::replace(&mut self.doing, Doing::Over) {
+            Doing::Asking(Job::Get { place, .. }) => {
+                let sink = Sink::new(place.begin()?, len, self.client.fsync, slices)?;
+                Doing::Receiving(sink)
+            }
+            Doing::Asking(Job::Verify { file, .. }) => {
+                let here = file.metadata()?.len();
+                Doing::Comparing {
+                    claims: Claims::new(here, len, slices),
+                    file,
+                    here,
+                    there: len,
+                }
+            }
+            _ => return Err(Refusal::confused()),
+        };
+        self.show(len);
+        Ok(Next::Again)
+    }
+
+    fn on_message(
+        &mut self,
+        message: &Message<'_>,
+        cx: &mut Context<'_, Wire>,
+    ) -> Result<Next, Refusal> {
+        if let Message::Refused(refusal) = message {
+            self.outcome = Some(Err(format!("the server says: {refusal}")));
+            return Ok(Next::Over);
+        }
+        match (&mut self.doing, message) {
+            (Doing::Asking(_), Message::File { len }) => self.on_file(*len),
+            (Doing::Sending(source), message) => {
+                let next = source.on_message(message)?;
+                if next == Next::Over {
+                    self.outcome = Some(Ok(format!("put {}, {} bytes", self.name, source.len())));
+                }
+                Ok(next)
+            }
+            (Doing::Receiving(sink), message) => {
+                let next = sink.on_message(message, cx)?;
+                if next == Next::Over {
+                    let (len, kept) = (sink.len(), sink.kept());
+                    let text = format!("got {}, {len} bytes, {kept} of them before", self.name);
+                    self.outcome = Some(Ok(text));
+                }
+                Ok(next)
+            }
+            (Doing::Comparing { claims, .. }, Message::Agreed { blocks }) => {
+                claims.on_agreed(*blocks)?;
+                Ok(Next::Again)
+            }
+            (Doing::Listing, Message::Entry { kind, len, name }) => {
+                let name = String::from_utf8_lossy(name);
+                let kind = char::from(*kind).escape_debug();
+                self.client
+                    .say(&format!("{kind} {len:>15} {}", name.escape_debug()));
+                Ok(Next::Wait)
+            }
+            (Doing::Listing, Message::End) => {
+                self.outcome = Some(Ok(String::new()));
+                Ok(Next::Over)
+            }
+            _ => Err(Refusal::confused()),
+        }
+    }
+
+    fn work(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        let (next, position) = match &mut self.doing {
+            Doing::Asking(_) | Doing::Listing | Doing::Over => return Ok(Next::Wait),
+            Doing::Sending(source) => (source.work(cx)?, source.position()),
+            Doing::Receiving(sink) => (sink.work(cx)?, sink.position()),
+            Doing::Comparing {
+                claims,
+                here,
+                there,
+                ..
+            } if claims.is_over() => {
+                self.outcome = Some(verdict(&self.name, claims, *here, *there));
+                return Ok(Next::Over);
+            }
+            Doing::Comparing { file, claims, .. } => (claims.work(file, cx)?, claims.position()),
+        };
+        self.move_bar(position);
+        Ok(next)
+    }
+
+    fn move_bar(&self, position: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+        }
+    }
+
+    fn conclude(&mut self, result: Result<Next, Refusal>, cx: &mut Context<'_, Wire>) {
+        match result {
+            Ok(Next::Wait) => {}
+            Ok(Next::Again) => self.turns.again(cx),
+            Ok(Next::Over) => {
+                self.doing = Doing::Over;
+                cx.finish();
+            }
+            Err(refusal) => {
+                self.outcome = Some(Err(refusal.to_string()));
+                self.doing = Doing::Over;
+                cx.send(Message::Refused(refusal));
+                cx.finish();
+            }
+        }
+    }
+}
+
+/// What came of comparing.
+fn verdict(name: &str, claims: &Claims, here: u64, there: u64) -> Result<String, String> {
+    let agreed = claims.agreed();
+    if here != there {
+        return Err(format!(
+            "differs: {here} bytes here, {there} there; the first {agreed} blocks are the same"
+        ));
+    }
+    if claims.position() != there {
+        return Err(format!("differs: block {agreed} has another digest"));
+    }
+    Ok(format!("verified {name}, {there} bytes in {agreed} blocks"))
+}
+
+impl Protocol for Peer {
+    type Decoder = Wire;
+    type Encoder = Wire;
+
+    fn on_open(&mut self, cx: &mut Context<'_, Wire>) {
+        let result = self.begin(cx);
+        self.conclude(result, cx);
+    }
+
+    fn on_frame(&mut self, message: Message<'_>, cx: &mut Context<'_, Wire>) {
+        let result = self.on_message(&message, cx);
+        if let Doing::Receiving(sink) = &self.doing {
+            self.move_bar(sink.position());
+        }
+        self.conclude(result, cx);
+    }
+
+    fn on_malformed(&mut self, error: WireError, cx: &mut Context<'_, Wire>) {
+        let refusal = Refusal::new(Code::Confused, error.to_string());
+        self.conclude(Err(refusal), cx);
+    }
+
+    fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, Wire>) {
+        self.turns.begin();
+        let result = self.work(cx);
+        self.conclude(result, cx);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_, Wire>) {
+        let result = self.work(cx);
+        self.conclude(result, cx);
+    }
+
+    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        match self.outcome.take() {
+            Some(Ok(text)) if text.is_empty() => {}
+            Some(Ok(text)) => self.client.say(&text),
+            Some(Err(text)) => self.client.fail(&self.name, text),
+            None => self.client.fail(
+                &self.name,
+                format!("cut off: {reason}; the same command goes on from there"),
+            ),
+        }
+        let client = Rc::clone(&self.client);
+        client.next(cx);
+    }
+}

@@ -1,0 +1,159 @@
+//! Files that arrive whole: a server and its client.
+//!
+//! Step six of the story: a protocol with long work in it. Every block has a digest, and so has
+//! the file; a transfer that was cut goes on where it was, after what is there was compared; a file
+//! gets its name when all of it is right. What takes long is done a slice per turn. Try it:
+//!
+//! ```text
+//! cargo run --release --example files -- serve /srv/files
+//! cargo run --release --example files -- put 127.0.0.1:7100 Cargo.lock
+//! cargo run --release --example files -- ls 127.0.0.1:7100
+//! cargo run --release --example files -- get 127.0.0.1:7100 Cargo.lock --into /tmp
+//! cargo run --release --example files -- verify 127.0.0.1:7100 Cargo.lock
+//! ```
+//!
+//! A client ends with 0 if all went well, with 1 if something did not.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod args;
+mod client;
+mod digest;
+mod progress;
+mod refusal;
+mod server;
+mod sink;
+mod source;
+mod step;
+mod store;
+mod wire;
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use windlass::net::{Address, Listen};
+use windlass::{Echo, Error, Lines, Reactor};
+
+use args::{Args, Command};
+use client::Job;
+use refusal::Refusal;
+use server::Service;
+use store::{Fsync, Place, Store};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut is_good = true;
+    let status = common::run(|| {
+        is_good = run(args.command)?;
+        Ok::<(), Error>(())
+    });
+    if is_good { status } else { ExitCode::FAILURE }
+}
+
+fn run(command: Command) -> Result<bool, Error> {
+    match command {
+        Command::Serve {
+            root,
+            listen,
+            read_only,
+            fsync,
+            echo,
+        } => {
+            let service = Service {
+                store: Store::open(&root)?,
+                fsync,
+                is_read_only: read_only,
+            };
+            serve(service, listen, echo)?;
+            Ok(true)
+        }
+        Command::Get {
+            address,
+            paths,
+            into,
+            fsync,
+            parallel,
+        } => {
+            let get = |path: &Path| {
+                let name = path.file_name().unwrap_or_default();
+                Ok(Job::Get {
+                    remote: path.as_os_str().as_bytes().to_vec(),
+                    place: Place::new(&into, name.as_bytes())?,
+                })
+            };
+            each(address, &paths, parallel, fsync, get)
+        }
+        Command::Put {
+            address,
+            paths,
+            to,
+            parallel,
+        } => {
+            let put = |path: &Path| {
+                let (remote, file) = opened(path, to.as_deref())?;
+                Ok(Job::Put { remote, file })
+            };
+            each(address, &paths, parallel, Fsync::default(), put)
+        }
+        Command::Ls { address, path } => {
+            let remote = path.unwrap_or_default().as_os_str().as_bytes().to_vec();
+            client::run(address, vec![Job::List { remote }], 1, Fsync::default())
+        }
+        Command::Verify {
+            address,
+            paths,
+            to,
+            parallel,
+        } => {
+            let verify = |path: &Path| {
+                let (remote, file) = opened(path, to.as_deref())?;
+                Ok(Job::Verify { remote, file })
+            };
+            each(address, &paths, parallel, Fsync::default(), verify)
+        }
+    }
+}
+
+fn serve(service: Service, address: Address, echo: Option<Address>) -> Result<(), Error> {
+    let mut reactor = Reactor::new()?;
+    let files = server::listen(&mut reactor, address, service)?;
+    common::drain_on_signals(&mut reactor)?;
+    common::announce(&reactor, "tcp", files)?;
+    if let Some(echo) = echo {
+        let listen = Listen::new(echo).name("echo");
+        let echo = reactor.listen(listen, |_| Echo::<Lines>::default())?;
+        common::announce(&reactor, "tcp", echo)?;
+    }
+    reactor.run()
+}
+
+/// A job for each path; one that cannot even begin is told, and the others go on.
+fn each(
+    address: Address,
+    paths: &[std::path::PathBuf],
+    parallel: u16,
+    fsync: Fsync,
+    job: impl Fn(&Path) -> Result<Job, Refusal>,
+) -> Result<bool, Error> {
+    let mut jobs = Vec::new();
+    for path in paths {
+        match job(path) {
+            Ok(job) => jobs.push(job),
+            Err(refusal) => eprintln!("{}: {refusal}", path.display()),
+        }
+    }
+    let is_complete = jobs.len() == paths.len();
+    Ok(client::run(address, jobs, usize::from(parallel), fsync)? && is_complete)
+}
+
+/// A file of ours, and where its like is on the server.
+fn opened(path: &Path, to: Option<&Path>) -> Result<(Vec<u8>, File), Refusal> {
+    let remote = to
+        .unwrap_or(Path::new(""))
+        .join(path.file_name().unwrap_or_default());
+    Ok((remote.as_os_str().as_bytes().to_vec(), File::open(path)?))
+}

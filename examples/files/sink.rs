@@ -1,0 +1,215 @@
+//! The side that wants the file: asks about what it has, takes the rest, and gives the file its
+//! name when all of it is right.
+//!
+//! What is written before that lies under another name, so whatever happens, nothing wrong is ever
+//! found under the right one.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use windlass::Context;
+
+use super::digest::{
+    Digest, Hashing, Root, Slices, WINDOW, block_len, block_start, blocks_within, digest_of,
+};
+use super::refusal::{Code, Refusal};
+use super::step::Next;
+use super::store::{Fsync, Partial};
+use super::wire::{Message, Wire};
+
+/// What one side holds of a file, as it is compared with the other side's.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    /// Bytes of the whole file.
+    len: u64,
+    /// Blocks that are here, right or wrong.
+    held: u64,
+    /// Of the blocks that are right.
+    root: Root,
+    /// Digests of the blocks that are asked about next.
+    window: Vec<Digest>,
+    is_asking: bool,
+    hashing: Option<Hashing>,
+}
+
+impl Claims {
+    /// `held_len` bytes of a file that has `len`.
+    pub(crate) fn new(held_len: u64, len: u64, slices: &Slices) -> Claims {
+        Claims {
+            len,
+            held: blocks_within(held_len, len),
+            root: Root::new(len),
+            window: Vec::new(),
+            is_asking: false,
+            hashing: Some(Hashing::new(slices)),
+        }
+    }
+
+    /// Blocks that are right.
+    pub(crate) fn agreed(&self) -> u64 {
+        self.root.blocks
+    }
+
+    /// Bytes of them.
+    pub(crate) fn position(&self) -> u64 {
+        block_start(self.agreed()).min(self.len)
+    }
+
+    /// Whether nothing is left to be asked.
+    pub(crate) fn is_over(&self) -> bool {
+        self.hashing.is_none()
+    }
+
+    pub(crate) fn on_agreed(&mut self, blocks: u32) -> Result<(), Refusal> {
+        let Some(agreed) = self.window.get(..blocks as usize) else {
+            return Err(Refusal::confused());
+        };
+        if !self.is_asking {
+            return Err(Refusal::confused());
+        }
+        for digest in agreed {
+            self.root.add(digest);
+        }
+        if agreed.len() < self.window.len() {
+            self.hashing = None;
+        }
+        self.window.clear();
+        self.is_asking = false;
+        Ok(())
+    }
+
+    /// Hashes a slice, or asks.
+    pub(crate) fn work(
+        &mut self,
+        file: &File,
+        cx: &mut Context<'_, Wire>,
+    ) -> Result<Next, Refusal> {
+        let Some(hashing) = &mut self.hashing else {
+            return Ok(Next::Wait);
+        };
+        if self.is_asking {
+            return Ok(Next::Wait);
+        }
+        let index = self.root.blocks + self.window.len() as u64;
+        if index < self.held && self.window.len() < WINDOW {
+            let len = block_len(self.len, index);
+            let digest = hashing.advance(file, block_start(index), len)?;
+            self.window.extend(digest);
+            return Ok(Next::Again);
+        }
+        if self.window.is_empty() {
+            self.hashing = None;
+            return Ok(Next::Again);
+        }
+        self.is_asking = true;
+        let digests = &self.window;
+        cx.send(Message::Held { digests });
+        Ok(Next::Wait)
+    }
+}
+
+/// A file on its way in.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    /// `None` once it has its name.
+    partial: Option<Partial>,
+    claims: Claims,
+    is_receiving: bool,
+    fsync: Fsync,
+    /// Bytes that were here when it began.
+    kept: u64,
+}
+
+impl Sink {
+    /// Goes on with what is there of a file of `len` bytes.
+    pub(crate) fn new(
+        partial: Partial,
+        len: u64,
+        fsync: Fsync,
+        slices: &Slices,
+    ) -> Result<Sink, Refusal> {
+        let held_len = partial.file.metadata()?.len();
+        Ok(Sink {
+            partial: Some(partial),
+            claims: Claims::new(held_len, len, slices),
+            is_receiving: false,
+            fsync,
+            kept: 0,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.claims.len
+    }
+
+    /// Bytes that are here and right.
+    pub(crate) fn position(&self) -> u64 {
+        self.claims.position()
+    }
+
+    /// Bytes that had not to be sent.
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    pub(crate) fn on_message(
+        &mut self,
+        message: &Message<'_>,
+        cx: &mut Context<'_, Wire>,
+    ) -> Result<Next, Refusal> {
+        let Some(partial) = &self.partial else {
+            return Err(Refusal::confused());
+        };
+        match *message {
+            Message::Agreed { blocks } => {
+                self.claims.on_agreed(blocks)?;
+                Ok(Next::Again)
+            }
+            Message::Block {
+                index,
+                ref digest,
+                bytes,
+            } if self.is_receiving => {
+                let len = block_len(self.claims.len, index);
+                if index != self.claims.agreed() || bytes.len() != len || len == 0 {
+                    return Err(Refusal::confused());
+                }
+                if digest_of(bytes) != *digest {
+                    return Err(Refusal::of_block(index));
+                }
+                partial.file.write_all_at(bytes, block_start(index))?;
+                self.claims.root.add(digest);
+                Ok(Next::Wait)
+            }
+            Message::Whole { ref digest } if self.is_receiving => {
+                if self.position() != self.len() || self.claims.root.finish() != *digest {
+                    let text = "the file as a whole has another digest";
+                    return Err(Refusal::new(Code::Mismatch, text));
+                }
+                if let Some(partial) = self.partial.take() {
+                    partial.finish(self.fsync)?;
+                }
+                cx.send(Message::Stored);
+                Ok(Next::Over)
+            }
+            _ => Err(Refusal::confused()),
+        }
+    }
+
+    /// Does one step.
+    pub(crate) fn work(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        let Some(partial) = &self.partial else {
+            return Ok(Next::Wait);
+        };
+        if self.is_receiving || !self.claims.is_over() {
+            return self.claims.work(&partial.file, cx);
+        }
+        // Behind what is right there is nothing that counts.
+        self.kept = self.claims.position();
+        partial.file.set_len(self.kept)?;
+        self.is_receiving = true;
+        let from = self.claims.agreed();
+        cx.send(Message::Send { from });
+        Ok(Next::Wait)
+    }
+}

@@ -1,0 +1,157 @@
+//! The side that has the file: says which of the sink's blocks are its own too, and sends the rest.
+//!
+//! One step at a time: a slice of hashing or one block, then it is others' turn.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use windlass::{Context, Sent};
+
+use super::digest::{
+    Digest, Hashing, Root, Slices, block_count, block_len, block_start, digest_of,
+};
+use super::refusal::{Code, Refusal};
+use super::step::Next;
+use super::wire::{BLOCK_HEADER_LEN, Message, Wire, complete_block};
+
+/// A file on its way out.
+#[derive(Debug)]
+pub(crate) struct Source {
+    file: File,
+    metadata: Metadata,
+    slices: Slices,
+    /// Of the blocks that the sink has, or was sent.
+    root: Root,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Comparing {
+        digests: Vec<Digest>,
+        agreed: usize,
+        hashing: Hashing,
+    },
+    Sending,
+    Sent,
+}
+
+impl Source {
+    pub(crate) fn new(file: File, slices: &Slices) -> Result<Source, Refusal> {
+        let metadata = file.metadata()?;
+        Ok(Source {
+            root: Root::new(metadata.len()),
+            file,
+            metadata,
+            slices: slices.clone(),
+            state: State::Idle,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.metadata.len()
+    }
+
+    /// Bytes that the sink has, or was sent.
+    pub(crate) fn position(&self) -> u64 {
+        block_start(self.root.blocks).min(self.len())
+    }
+
+    pub(crate) fn on_message(&mut self, message: &Message<'_>) -> Result<Next, Refusal> {
+        match (&self.state, message) {
+            (State::Idle, Message::Held { digests }) => {
+                let left = block_count(self.len()) - self.root.blocks;
+                if digests.len() as u64 > left {
+                    return Err(Refusal::confused());
+                }
+                self.state = State::Comparing {
+                    digests: digests.to_vec(),
+                    agreed: 0,
+                    hashing: Hashing::new(&self.slices),
+                };
+            }
+            (State::Idle, Message::Send { from }) if *from == self.root.blocks => {
+                self.state = State::Sending;
+            }
+            (State::Sent, Message::Stored) => return Ok(Next::Over),
+            _ => return Err(Refusal::confused()),
+        }
+        Ok(Next::Again)
+    }
+
+    /// Does one step.
+    pub(crate) fn work(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        match &mut self.state {
+            State::Idle | State::Sent => Ok(Next::Wait),
+            State::Comparing {
+                digests,
+                agreed,
+                hashing,
+            } => {
+                let index = self.root.blocks;
+                let len = block_len(self.metadata.len(), index);
+                let hashed = hashing.advance(&self.file, block_start(index), len);
+                let Some(digest) = hashed.map_err(shorter)? else {
+                    return Ok(Next::Again);
+                };
+                let is_same = digest == digests[*agreed];
+                if is_same {
+                    self.root.add(&digest);
+                    *agreed += 1;
+                }
+                if is_same && *agreed < digests.len() {
+                    return Ok(Next::Again);
+                }
+                let blocks = *agreed as u32;
+                self.state = State::Idle;
+                cx.send(Message::Agreed { blocks });
+                Ok(Next::Wait)
+            }
+            State::Sending if !cx.is_writable() => Ok(Next::Wait),
+            State::Sending => self.send_next(cx),
+        }
+    }
+
+    fn send_next(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        let index = self.root.blocks;
+        let len = block_len(self.len(), index);
+        if len == 0 {
+            if self.file.metadata().map(|now| mark(&now))? != mark(&self.metadata) {
+                return Err(changed());
+            }
+            self.state = State::Sent;
+            let digest = self.root.finish();
+            cx.send(Message::Whole { digest });
+            return Ok(Next::Wait);
+        }
+        let mut frame = vec![0; BLOCK_HEADER_LEN + len];
+        let bytes = &mut frame[BLOCK_HEADER_LEN..];
+        let read = self.file.read_exact_at(bytes, block_start(index));
+        read.map_err(shorter)?;
+        let digest = digest_of(bytes);
+        self.root.add(&digest);
+        match cx.send(complete_block(frame, index, &digest)) {
+            Sent::Queued => Ok(Next::Again),
+            // `on_drain` calls again.
+            Sent::HighWater | Sent::Closed | Sent::Dropped => Ok(Next::Wait),
+        }
+    }
+}
+
+/// What shows that a file was written to.
+fn mark(metadata: &Metadata) -> (u64, i64, i64) {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn shorter(error: io::Error) -> Refusal {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => changed(),
+        _ => error.into(),
+    }
+}
+
+fn changed() -> Refusal {
+    Refusal::new(Code::Changed, "the file was changed while it was read")
+}

@@ -1,0 +1,854 @@
+//! The example `files`, run as a user would run it, and cut, killed, damaged and lied to.
+//!
+//! What decides is what lies under the final name: the whole file, or nothing.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests may use threads; the rules are for the library"
+)]
+
+/// Its parts, for what is tested without a process.
+#[allow(dead_code)]
+#[path = "../examples/files"]
+mod example {
+    pub(crate) mod digest;
+    pub(crate) mod refusal;
+    pub(crate) mod server;
+    pub(crate) mod sink;
+    pub(crate) mod source;
+    pub(crate) mod step;
+    pub(crate) mod store;
+    pub(crate) mod wire;
+}
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use windlass::net::{Address, Listen, Memory};
+use windlass::{Echo, Lines, Outbox, Reactor};
+
+use example::digest::{BLOCK_LEN, block_len, digest_of};
+use example::refusal::Code;
+use example::server::Service;
+use example::store::{Fsync, Store};
+use example::wire::{Message, Wire};
+
+/// How long an answer may take: a bound for what is broken, never a wait.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+// --- What the tests share ---------------------------------------------------------------------
+
+/// A folder with `here` and `there` in it, gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = env::temp_dir().join(format!("windlass-files-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        for side in ["here", "there"] {
+            fs::create_dir_all(path.join(side)).unwrap();
+        }
+        Folder(path)
+    }
+
+    fn here(&self, name: &str) -> PathBuf {
+        self.0.join("here").join(name)
+    }
+
+    fn there(&self, name: &str) -> PathBuf {
+        self.0.join("there").join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn example() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    // target/PROFILE/deps/TEST, and target/PROFILE/examples/NAME.
+    let path = test.ancestors().nth(2).unwrap().join("examples/files");
+    assert!(path.exists(), "cargo build --examples");
+    path
+}
+
+/// A server, until this is dropped.
+struct Server {
+    child: Child,
+    address: String,
+    _stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    fn start(root: &Path, options: &[&str]) -> Server {
+        let mut command = Command::new(example());
+        command.arg("serve").arg(root).args(options);
+        Server::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Server {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--fsync", "none"])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on tcp://");
+        let address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Server {
+            child,
+            address,
+            _stdout: stdout,
+        }
+    }
+
+    /// Sends one message; answers the first byte and the rest of the next one.
+    fn ask(&self, message: Message<'_>) -> (u8, Vec<u8>) {
+        let mut peer = Peer::connect(&self.address);
+        peer.send(message);
+        peer.receive()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that may say what it likes.
+struct Peer(TcpStream);
+
+impl Peer {
+    fn connect(address: &str) -> Peer {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer(stream)
+    }
+
+    fn send(&mut self, message: Message<'_>) {
+        self.0.write_all(&encoded(message)).unwrap();
+    }
+
+    fn receive(&mut self) -> (u8, Vec<u8>) {
+        let mut len = [0; 4];
+        self.0.read_exact(&mut len).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(len) as usize];
+        self.0.read_exact(&mut frame).unwrap();
+        let kind = frame.remove(0);
+        (kind, frame)
+    }
+}
+
+fn encoded(message: Message<'_>) -> Vec<u8> {
+    use windlass::framing::Encoder;
+
+    let mut out = Outbox::new();
+    Wire::default().encode(message, &mut out).unwrap();
+    out.to_vec()
+}
+
+fn client(address: &str, command: &str, arguments: &[&Path]) -> Command {
+    let mut client = Command::new(example());
+    client
+        .args([command, address])
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    client
+}
+
+/// Runs a client to its end; answers what it said on both outputs.
+#[track_caller]
+fn check(mut client: Command, status: i32) -> String {
+    let output = client.output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(status), "{client:?}: {text}");
+    text
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+/// Numbers from a seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        for chunk in bytes.chunks_mut(8) {
+            let number = self.below(u64::MAX).to_le_bytes();
+            chunk.copy_from_slice(&number[..chunk.len()]);
+        }
+        bytes
+    }
+}
+
+/// What happens on the way between a client and a server.
+struct Way {
+    listener: TcpListener,
+    /// The direction that is looked at.
+    is_download: bool,
+    /// After so many bytes of it …
+    after: u64,
+}
+
+/// … this.
+enum Accident<'a> {
+    /// Nothing passes any more, and this is done.
+    Cut(&'a mut (dyn FnMut() + Send)),
+    /// One bit of the next byte is another one.
+    Flip,
+}
+
+impl Way {
+    fn new(is_download: bool, after: u64) -> Way {
+        Way {
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            is_download,
+            after,
+        }
+    }
+
+    fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
+    /// Carries one connection; answers whether the accident happened.
+    fn carry(self, server: &str, accident: Accident<'_>) -> bool {
+        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        assert_eq!(
+            poll(&mut fds, Some(&patience)).unwrap(),
+            1,
+            "no client comes"
+        );
+        let near = self.listener.accept().unwrap().0;
+        let far = TcpStream::connect(server.parse::<SocketAddr>().unwrap()).unwrap();
+        let mut accident = Some(accident);
+        thread::scope(|scope| {
+            let (down, up) = ((&far, &near), (&near, &far));
+            let (watched, other) = if self.is_download {
+                (down, up)
+            } else {
+                (up, down)
+            };
+            scope.spawn(|| {
+                pass(watched.0, watched.1, self.after, |byte| {
+                    match accident.take() {
+                        Some(Accident::Cut(act)) => act(),
+                        Some(Accident::Flip) => {
+                            *byte ^= 1;
+                            return true;
+                        }
+                        None => return true,
+                    }
+                    // Both, so that the other direction ends as well.
+                    let _ = near.shutdown(Shutdown::Both);
+                    let _ = far.shutdown(Shutdown::Both);
+                    false
+                });
+            });
+            pass(other.0, other.1, u64::MAX, |_| true);
+        });
+        accident.is_none()
+    }
+}
+
+/// Copies until the end; at byte `after`, `act` may change it, or end it all.
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    after: u64,
+    mut act: impl FnMut(&mut u8) -> bool,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    let mut passed = 0_u64;
+    while let Ok(len @ 1..) = from.read(&mut buffer) {
+        let here = after.checked_sub(passed).filter(|&here| here < len as u64);
+        passed += len as u64;
+        let mut whole = len;
+        if let Some(here) = here
+            && !act(&mut buffer[here as usize])
+        {
+            whole = here as usize;
+        }
+        if to.write_all(&buffer[..whole]).is_err() || whole < len {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+// --- Transfers --------------------------------------------------------------------------------
+
+#[test]
+fn files_of_every_length_go_there_and_back_several_at_a_time() {
+    let folder = Folder::new("lengths");
+    let server = Server::start(&folder.there(""), &[]);
+    let mut random = Random(7);
+    let names = [
+        0,
+        1,
+        BLOCK_LEN - 1,
+        BLOCK_LEN,
+        BLOCK_LEN + 1,
+        3 * BLOCK_LEN + 7,
+    ];
+    let paths: Vec<PathBuf> = names
+        .iter()
+        .map(|len| folder.here(&len.to_string()))
+        .collect();
+    for (path, &len) in paths.iter().zip(&names) {
+        fs::write(path, random.bytes(len)).unwrap();
+    }
+    let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    check(client(&server.address, "put", &all), 0);
+    for (path, len) in paths.iter().zip(names) {
+        let sent = fs::read(path).unwrap();
+        assert!(
+            sent == fs::read(folder.there(&len.to_string())).unwrap(),
+            "{len}"
+        );
+    }
+    check(client(&server.address, "verify", &all), 0);
+    let back = folder.here("back");
+    fs::create_dir(&back).unwrap();
+    let remote: Vec<&Path> = all
+        .iter()
+        .map(|path| path.file_name().unwrap().as_ref())
+        .collect();
+    let mut get = client(&server.address, "get", &remote);
+    get.arg("--into").arg(&back).args(["--fsync", "full"]);
+    check(get, 0);
+    for (path, len) in paths.iter().zip(names) {
+        let got = fs::read(back.join(len.to_string())).unwrap();
+        assert!(got == fs::read(path).unwrap(), "{len}");
+    }
+    let list = check(client(&server.address, "ls", &[]), 0);
+    assert_eq!(list.lines().count(), names.len(), "{list}");
+    assert!(list.contains("262145 262145\n"), "{list}");
+}
+
+#[test]
+fn a_download_that_is_cut_anywhere_goes_on_from_the_last_whole_block() {
+    check_cuts("download", true);
+}
+
+#[test]
+fn an_upload_that_is_cut_anywhere_goes_on_from_the_last_whole_block() {
+    check_cuts("upload", false);
+}
+
+fn check_cuts(name: &str, is_download: bool) {
+    let folder = Folder::new(name);
+    let server = Server::start(&folder.there(""), &[]);
+    let mut random = Random(11);
+    let content = random.bytes(4 * BLOCK_LEN + 1000);
+    let (from, to) = if is_download {
+        (folder.there("file"), folder.here("file"))
+    } else {
+        (folder.here("file"), folder.there("file"))
+    };
+    fs::write(from, &content).unwrap();
+    for round in 0..12 {
+        // The first bytes of messages, the middle of blocks, and nearly the end.
+        let after = match round {
+            0..5 => round,
+            11 => content.len() as u64,
+            _ => random.below(content.len() as u64),
+        };
+        let way = Way::new(is_download, after);
+        let child = transfer(&folder, &way.address(), is_download)
+            .spawn()
+            .unwrap();
+        assert!(way.carry(&server.address, Accident::Cut(&mut || {})));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{after}: {}", said(&output));
+        assert!(!to.exists(), "cut after {after}");
+        finish(&folder, &server, is_download);
+        assert!(fs::read(&to).unwrap() == content, "cut after {after}");
+        fs::remove_file(&to).unwrap();
+    }
+}
+
+/// The client that moves `file`.
+fn transfer(folder: &Folder, address: &str, is_download: bool) -> Command {
+    let mut client = if is_download {
+        let mut get = client(address, "get", &["file".as_ref()]);
+        get.args(["--fsync", "none", "--into"]).arg(folder.here(""));
+        get
+    } else {
+        client(address, "put", &[&folder.here("file")])
+    };
+    client.stdout(Stdio::piped()).stderr(Stdio::piped());
+    client
+}
+
+/// Moves `file`, which may have to wait until the server has noticed that the last client is gone.
+fn finish(folder: &Folder, server: &Server, is_download: bool) -> String {
+    for _ in 0..1000 {
+        let output = transfer(folder, &server.address, is_download)
+            .output()
+            .unwrap();
+        let text = said(&output);
+        if !text.contains("somebody else is writing it") {
+            assert_eq!(output.status.code(), Some(0), "{text}");
+            return text;
+        }
+    }
+    panic!("the server does not notice that a client is gone");
+}
+
+#[test]
+fn only_what_is_right_of_an_unfinished_file_is_kept() {
+    let folder = Folder::new("kept");
+    let server = Server::start(&folder.there(""), &[]);
+    let content = Random(3).bytes(5 * BLOCK_LEN + 9);
+    fs::write(folder.there("file"), &content).unwrap();
+    // Three blocks and a half, and the third one is damaged; then a whole one; then a longer one.
+    let mut damaged = content[..3 * BLOCK_LEN + 100].to_vec();
+    damaged[2 * BLOCK_LEN + 5] ^= 1;
+    let longer = [&content[..], b"and more"].concat();
+    for (part, kept) in [
+        (&damaged[..], 2 * BLOCK_LEN),
+        (&content[..], content.len()),
+        (&longer[..], content.len()),
+        (b"nonsense", 0),
+    ] {
+        fs::write(folder.here(".file.part"), part).unwrap();
+        let text = finish(&folder, &server, true);
+        assert!(text.contains(&format!(" {kept} of them before")), "{text}");
+        assert!(fs::read(folder.here("file")).unwrap() == content);
+        assert!(!folder.here(".file.part").exists());
+    }
+}
+
+#[test]
+fn a_damaged_byte_names_the_block_and_leaves_nothing_under_the_name() {
+    for is_download in [true, false] {
+        let folder = Folder::new(if is_download {
+            "damaged-down"
+        } else {
+            "damaged-up"
+        });
+        let server = Server::start(&folder.there(""), &[]);
+        let content = Random(5).bytes(4 * BLOCK_LEN);
+        let (from, to) = if is_download {
+            (folder.there("file"), folder.here("file"))
+        } else {
+            (folder.here("file"), folder.there("file"))
+        };
+        fs::write(from, &content).unwrap();
+        let way = Way::new(is_download, 2 * BLOCK_LEN as u64 + 5000);
+        let child = transfer(&folder, &way.address(), is_download)
+            .spawn()
+            .unwrap();
+        assert!(way.carry(&server.address, Accident::Flip));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = said(&output);
+        assert!(text.contains("block 2 has another digest"), "{text}");
+        assert!(!to.exists());
+        let text = finish(&folder, &server, is_download);
+        assert!(
+            !is_download || text.contains("524288 of them before"),
+            "{text}"
+        );
+        assert!(fs::read(&to).unwrap() == content);
+    }
+}
+
+#[test]
+fn verify_names_the_first_block_that_differs() {
+    let folder = Folder::new("verify");
+    let server = Server::start(&folder.there(""), &[]);
+    let mut content = Random(9).bytes(3 * BLOCK_LEN);
+    fs::write(folder.there("file"), &content).unwrap();
+    content[BLOCK_LEN] ^= 1;
+    fs::write(folder.here("file"), &content).unwrap();
+    let verify = || client(&server.address, "verify", &[&folder.here("file")]);
+    assert!(check(verify(), 1).contains("block 1 has another digest"));
+    content[BLOCK_LEN] ^= 1;
+    content.pop();
+    fs::write(folder.here("file"), &content).unwrap();
+    let text = check(verify(), 1);
+    assert!(
+        text.contains("786431 bytes here, 786432 there; the first 2 blocks are"),
+        "{text}"
+    );
+}
+
+#[test]
+fn whoever_is_killed_leaves_files_that_are_whole_or_go_on() {
+    let folder = Folder::new("killed");
+    let mut random = Random(0x5EED);
+    let mut server = Server::start(&folder.there(""), &[]);
+    let (mut kills, mut goings_on) = (0, 0);
+    while kills < KILLS {
+        let is_download = random.below(2) == 0;
+        let rest = random.below(BLOCK_LEN as u64) as usize;
+        let content = random.bytes(4 * BLOCK_LEN + rest);
+        let (from, to) = if is_download {
+            (folder.there("file"), folder.here("file"))
+        } else {
+            (folder.here("file"), folder.there("file"))
+        };
+        fs::write(&from, &content).unwrap();
+        for _ in 0..5 {
+            let way = Way::new(is_download, random.below(content.len() as u64 / 2));
+            let mut child = transfer(&folder, &way.address(), is_download)
+                .spawn()
+                .unwrap();
+            let is_server = random.below(2) == 0;
+            let victim = if is_server {
+                &mut server.child
+            } else {
+                &mut child
+            };
+            let was_killed = way.carry(
+                &server.address,
+                Accident::Cut(&mut || victim.kill().unwrap()),
+            );
+            kills += u32::from(was_killed);
+            child.wait_with_output().unwrap();
+            if is_server && was_killed {
+                server = Server::start(&folder.there(""), &[]);
+            }
+            if to.exists() {
+                assert!(fs::read(&to).unwrap() == content, "after {kills} kills");
+            }
+        }
+        let text = finish(&folder, &server, is_download);
+        goings_on += u32::from(is_download && !text.contains(", 0 of them before"));
+        assert!(fs::read(&to).unwrap() == content, "after {kills} kills");
+        fs::remove_file(from).unwrap();
+        fs::remove_file(to).unwrap();
+    }
+    assert!(goings_on > 0);
+    // Nothing else is left over, on either side.
+    for side in ["here", "there"] {
+        assert_eq!(fs::read_dir(folder.0.join(side)).unwrap().count(), 0);
+    }
+}
+
+const KILLS: u32 = 200;
+
+// --- What is refused --------------------------------------------------------------------------
+
+#[track_caller]
+fn check_refused((kind, body): (u8, Vec<u8>), code: Code) {
+    assert_eq!(
+        (kind, Code::from_byte(body[0])),
+        (0x2f, code),
+        "{}",
+        body.escape_ascii()
+    );
+}
+
+#[test]
+fn no_path_leaves_the_root() {
+    let folder = Folder::new("paths");
+    fs::write(folder.here("secret"), "secret").unwrap();
+    fs::create_dir(folder.there("within")).unwrap();
+    symlink("../here/secret", folder.there("out")).unwrap();
+    symlink("../here", folder.there("up")).unwrap();
+    symlink("/", folder.there("top")).unwrap();
+    let server = Server::start(&folder.there(""), &[]);
+    let paths: [(&[u8], Code); 13] = [
+        (b"", Code::BadPath),
+        (b"..", Code::BadPath),
+        (b"../here/secret", Code::BadPath),
+        (b"within/../../here/secret", Code::BadPath),
+        (b"./out", Code::BadPath),
+        (b"/etc/passwd", Code::BadPath),
+        (b"within//x", Code::BadPath),
+        (b"with\0in", Code::BadPath),
+        (b".file.part", Code::BadPath),
+        (b"up/secret", Code::Outside),
+        (b"top/etc/passwd", Code::Outside),
+        (b"nothing/there", Code::NotFound),
+        (b"within", Code::NotAFile),
+    ];
+    for (path, code) in paths {
+        check_refused(server.ask(Message::Get { path }), code);
+        check_refused(server.ask(Message::Put { len: 1, path }), code);
+    }
+    check_refused(server.ask(Message::Get { path: b"out" }), Code::Outside);
+    for path in [&b".."[..], b"/", b"up", b"top"] {
+        let (kind, _) = server.ask(Message::List { path });
+        assert_eq!(kind, 0x2f, "{}", path.escape_ascii());
+    }
+    // What is put under the name of a link replaces the link, not what it leads to.
+    fs::write(folder.here("out"), "new").unwrap();
+    check(client(&server.address, "put", &[&folder.here("out")]), 0);
+    assert_eq!(fs::read(folder.here("secret")).unwrap(), b"secret");
+    assert_eq!(fs::read(folder.there("out")).unwrap(), b"new");
+}
+
+#[test]
+fn without_openat2_no_link_is_followed() {
+    let folder = Folder::new("stepwise");
+    fs::create_dir(folder.there("within")).unwrap();
+    for path in [folder.here("secret"), folder.there("within/file")] {
+        fs::write(path, "content").unwrap();
+    }
+    symlink("../here", folder.there("up")).unwrap();
+    symlink("within", folder.there("link")).unwrap();
+    symlink("../../here/secret", folder.there("within/out")).unwrap();
+    for is_stepwise in [false, true] {
+        let mut store = Store::open(&folder.there("")).unwrap();
+        if is_stepwise {
+            store = store.stepwise();
+        }
+        let code = |path: &[u8]| store.open_file(path).err().map(|refusal| refusal.code);
+        assert_eq!(code(b"within/file"), None);
+        assert_eq!(code(b"link/file"), is_stepwise.then_some(Code::Outside));
+        assert_eq!(code(b"up/secret"), Some(Code::Outside));
+        assert_eq!(code(b"within/out"), Some(Code::Outside));
+        assert_eq!(code(b"within/file/file"), Some(Code::NotFound));
+        assert!(store.place(b"up/new").is_err());
+    }
+}
+
+#[test]
+fn a_file_is_written_by_one_at_a_time() {
+    let folder = Folder::new("busy");
+    let server = Server::start(&folder.there(""), &[]);
+    let put = || Message::Put {
+        len: 1,
+        path: b"file",
+    };
+    let mut first = Peer::connect(&server.address);
+    first.send(put());
+    assert_eq!(first.receive().0, 0x13);
+    check_refused(server.ask(put()), Code::Busy);
+    first.send(Message::Block {
+        index: 0,
+        digest: digest_of(b"x"),
+        bytes: b"x",
+    });
+    drop(first);
+    // Its block is kept, though it was the whole file: nobody has said so.
+    fs::write(folder.here("file"), "x").unwrap();
+    finish(&folder, &server, false);
+    assert_eq!(fs::read(folder.there("file")).unwrap(), b"x");
+}
+
+#[test]
+fn a_file_that_is_changed_while_it_is_read_is_not_sent_as_whole() {
+    let folder = Folder::new("changed");
+    fs::write(folder.there("file"), "before").unwrap();
+    let server = Server::start(&folder.there(""), &[]);
+    for content in ["behind it", "less"] {
+        let mut peer = Peer::connect(&server.address);
+        peer.send(Message::Get { path: b"file" });
+        assert_eq!(peer.receive().0, 0x10);
+        fs::write(folder.there("file"), content).unwrap();
+        peer.send(Message::Send { from: 0 });
+        let mut answer = peer.receive();
+        if answer.0 == 0x14 {
+            answer = peer.receive();
+        }
+        check_refused(answer, Code::Changed);
+    }
+}
+
+#[test]
+fn messages_that_do_not_belong_there_end_the_transfer() {
+    let folder = Folder::new("confused");
+    fs::write(folder.there("file"), "content").unwrap();
+    let server = Server::start(&folder.there(""), &[]);
+    check_refused(server.ask(Message::Stored), Code::Confused);
+    for next in [
+        Message::Send { from: 1 },
+        Message::Held {
+            digests: &[[0; 32]; 2],
+        },
+        Message::Agreed { blocks: 0 },
+        Message::Get { path: b"file" },
+    ] {
+        let mut peer = Peer::connect(&server.address);
+        peer.send(Message::Get { path: b"file" });
+        assert_eq!(peer.receive().0, 0x10);
+        peer.send(next);
+        check_refused(peer.receive(), Code::Confused);
+    }
+    for next in [
+        Message::Agreed { blocks: 1 },
+        Message::Whole { digest: [0; 32] },
+        Message::Block {
+            index: 1,
+            digest: digest_of(b"x"),
+            bytes: b"x",
+        },
+        Message::Block {
+            index: 0,
+            digest: digest_of(b"xy"),
+            bytes: b"xy",
+        },
+    ] {
+        let mut peer = Peer::connect(&server.address);
+        peer.send(Message::Put {
+            len: 1,
+            path: b"new",
+        });
+        assert_eq!(peer.receive().0, 0x13);
+        let is_whole = matches!(next, Message::Whole { .. });
+        peer.send(next);
+        check_refused(
+            peer.receive(),
+            if is_whole {
+                Code::Mismatch
+            } else {
+                Code::Confused
+            },
+        );
+        assert!(!folder.there("new").exists());
+    }
+    // Nonsense, and lengths beyond everything.
+    for bytes in [&b"\0\0\0\x01\x77"[..], b"\xff\xff\xff\xff", b"\0\0\0\0"] {
+        let mut peer = Peer::connect(&server.address);
+        peer.0.write_all(bytes).unwrap();
+        check_refused(peer.receive(), Code::Confused);
+    }
+    check(client(&server.address, "ls", &[]), 0);
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_server_goes_on() {
+    let folder = Folder::new("full");
+    // No file may be longer than 1 MiB: the system says so as it says that a disk is full.
+    let mut shell = Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
+    shell
+        .args(["-c", script, "sh"])
+        .arg(example())
+        .arg("serve")
+        .arg(folder.there(""));
+    let server = Server::spawn(shell);
+    fs::write(folder.here("large"), vec![1; 8 * BLOCK_LEN]).unwrap();
+    fs::write(folder.here("small"), "small").unwrap();
+    let text = check(client(&server.address, "put", &[&folder.here("large")]), 1);
+    assert!(
+        text.contains("the server says: no room for the file"),
+        "{text}"
+    );
+    assert!(!folder.there("large").exists());
+    check(client(&server.address, "put", &[&folder.here("small")]), 0);
+    assert_eq!(fs::read(folder.there("small")).unwrap(), b"small");
+}
+
+#[test]
+fn what_may_not_be_written_is_told_and_the_server_goes_on() {
+    let folder = Folder::new("denied");
+    fs::write(folder.here("file"), "content").unwrap();
+    let server = Server::start(&folder.there(""), &["--read-only"]);
+    let text = check(client(&server.address, "put", &[&folder.here("file")]), 1);
+    assert!(
+        text.contains("the server says: nothing may be written here"),
+        "{text}"
+    );
+    check(client(&server.address, "ls", &[]), 0);
+    // Nobody writes there, not even root.
+    if Path::new("/sys/kernel").is_dir() {
+        let server = Server::start(Path::new("/sys/kernel"), &[]);
+        let text = check(client(&server.address, "put", &[&folder.here("file")]), 1);
+        assert!(text.contains("the server says: not allowed"), "{text}");
+        check(client(&server.address, "ls", &[]), 0);
+    }
+    // And on this side.
+    let mut get = client(&server.address, "get", &["none".as_ref()]);
+    get.args(["--into", "/nowhere"]);
+    assert!(check(get, 1).contains("there is no such file"));
+}
+
+// --- Hashing beside others --------------------------------------------------------------------
+
+#[test]
+fn while_a_gigabyte_is_hashed_every_line_is_echoed_in_the_turn_in_which_it_comes() {
+    const LEN: u64 = 1 << 30;
+    const CLIENTS: usize = 4;
+    /// Each asks about 16 MiB at a time.
+    const WINDOWS: usize = 16;
+    let folder = Folder::new("hashing");
+    let file = fs::File::create(folder.there("sparse")).unwrap();
+    file.set_len(LEN).unwrap();
+    let memory = Memory::new();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let (files, echo): (Address, Address) = (
+        "127.0.0.1:1".parse().unwrap(),
+        "127.0.0.1:2".parse().unwrap(),
+    );
+    let service = Service {
+        store: Store::open(&folder.there("")).unwrap(),
+        fsync: Fsync::None,
+        is_read_only: true,
+    };
+    example::server::listen(&mut reactor, files.clone(), service).unwrap();
+    reactor
+        .listen(Listen::new(echo.clone()), |_| Echo::<Lines>::default())
+        .unwrap();
+    let other = memory.connect_peer(&echo).unwrap();
+    let peers: Vec<_> = (0..CLIENTS)
+        .map(|_| memory.connect_peer(&files).unwrap())
+        .collect();
+    let say = |message: &[u8]| {
+        for peer in &peers {
+            assert_eq!(peer.send(message), message.len());
+        }
+    };
+    let zeros = digest_of(&vec![0; block_len(LEN, 0)]);
+    let held = encoded(Message::Held {
+        digests: &[zeros; 64],
+    });
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    say(&encoded(Message::Get { path: b"sparse" }));
+    let mut turns = 0;
+    for window in 0..=WINDOWS {
+        let expected = match window {
+            0 => encoded(Message::File { len: LEN }),
+            _ => encoded(Message::Agreed { blocks: 64 }),
+        };
+        let mut heard = vec![Vec::new(); CLIENTS];
+        while heard.iter().any(|heard| heard.len() < expected.len()) {
+            other.send(b"anybody\n");
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+            turns += 1;
+            assert_eq!(other.received(), b"anybody\n", "turn {turns}");
+            for (heard, peer) in heard.iter_mut().zip(&peers) {
+                heard.extend(peer.received());
+            }
+        }
+        assert!(heard.iter().all(|heard| *heard == expected));
+        if window < WINDOWS {
+            say(&held);
+        }
+    }
+    // However many compare, a turn hashes 256 KiB.
+    assert!(turns as u64 >= LEN / BLOCK_LEN as u64, "{turns} turns");
+}
