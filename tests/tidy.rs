@@ -214,8 +214,9 @@ fn check_boundary(file: &File) -> Vec<String> {
 fn check_links(document: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let mut complaints = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let named = in_backticks(line)
-            .filter(|name| name.starts_with("src/") || name.starts_with("tests/"));
+        let folders = ["src/", "tests/", "benches/", "examples/"];
+        let named =
+            in_backticks(line).filter(|name| folders.iter().any(|folder| name.starts_with(folder)));
         for name in named.filter(|name| !exists(name)) {
             complaints.push(format!("{document}:{number}: there is no `{name}`"));
         }
@@ -338,7 +339,12 @@ mod the_tree {
 
     #[test]
     fn the_documents_name_files_that_exist() {
-        for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"] {
+        for document in [
+            "ARCHITECTURE.md",
+            "CONTRIBUTING.md",
+            "PERFORMANCE.md",
+            "README.md",
+        ] {
             let exists = |name: &str| root().join(name).exists();
             assert_tidy(check_links(document, &read(document), exists));
         }

@@ -1,0 +1,170 @@
+//! The peers: who they are, what each can do, and how one is started.
+//!
+//! One file each. Nothing here measures.
+
+#[cfg(feature = "actix")]
+mod actix;
+mod bare;
+mod debian;
+#[cfg(feature = "hyper")]
+mod hyper;
+#[cfg(feature = "may")]
+mod may;
+#[cfg(feature = "monoio")]
+mod monoio;
+#[cfg(feature = "ntex")]
+mod ntex;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod windlass;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use clap::ValueEnum;
+
+pub(crate) type Served = Result<(), Box<dyn Error>>;
+
+/// What a server does for its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Service {
+    /// Sends back the bytes that come.
+    Echo,
+    /// Answers each request with "Hello, World!" and the usual fields.
+    Http,
+    /// Serves the files of a directory.
+    Files,
+    /// Sends back each datagram, but for those of the length of `SINK`: these it takes.
+    Udp,
+    /// Sends each line to everybody.
+    Chat,
+    /// Echo, with as many timers besides as the variable `PEERS_TIMERS` says; each message puts
+    /// one of them off.
+    Timers,
+}
+
+/// A server to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Peer {
+    /// A loop around `mio` that protects from nothing: what all others are divided by.
+    Bare,
+    Windlass,
+    Tokio,
+    Hyper,
+    May,
+    Actix,
+    Ntex,
+    Monoio,
+    Nginx,
+    H2o,
+    Haproxy,
+    Lighttpd,
+}
+
+impl Peer {
+    pub(crate) fn name(self) -> String {
+        name(self)
+    }
+
+    /// Whether it does that at all.
+    pub(crate) fn offers(self, service: Service) -> bool {
+        use Service::{Chat, Echo, Files, Http, Timers, Udp};
+        match self {
+            Peer::Bare => service != Files,
+            Peer::Windlass => true,
+            Peer::Tokio => matches!(service, Echo | Udp | Chat | Timers),
+            Peer::Monoio => service == Echo,
+            Peer::Hyper | Peer::May | Peer::Actix | Peer::Ntex | Peer::Haproxy => service == Http,
+            Peer::Nginx | Peer::H2o | Peer::Lighttpd => {
+                service == Files || (service == Http && self != Peer::Lighttpd)
+            }
+        }
+    }
+
+    /// Why it cannot be measured here, if it cannot.
+    pub(crate) fn missing(self) -> Option<String> {
+        if let Some(program) = debian::program(self) {
+            let is_there = debian::find(program).is_some();
+            return (!is_there).then(|| format!("{program} is not installed"));
+        }
+        let is_built = match self {
+            Peer::Tokio => cfg!(feature = "tokio"),
+            Peer::Hyper => cfg!(feature = "hyper"),
+            Peer::May => cfg!(feature = "may"),
+            Peer::Actix => cfg!(feature = "actix"),
+            Peer::Ntex => cfg!(feature = "ntex"),
+            Peer::Monoio => cfg!(feature = "monoio"),
+            _ => true,
+        };
+        (!is_built).then(|| format!("built without the feature {}", self.name()))
+    }
+
+    /// How it is started: ours are this program again.
+    pub(crate) fn command(
+        self,
+        service: Service,
+        address: SocketAddr,
+        work: &Path,
+    ) -> Result<Command, Box<dyn Error>> {
+        if debian::program(self).is_some() {
+            return debian::command(self, address, work);
+        }
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", &self.name(), &name(service), &address.to_string()]);
+        command.arg(work);
+        Ok(command)
+    }
+
+    /// Serves until the process is killed. Of the files below `root` if it is to serve files.
+    pub(crate) fn serve(self, service: Service, address: SocketAddr, root: &Path) -> Served {
+        match self {
+            Peer::Bare => bare::serve(service, address),
+            Peer::Windlass => windlass::serve(service, address, root),
+            #[cfg(feature = "tokio")]
+            Peer::Tokio => tokio::serve(service, address),
+            #[cfg(feature = "hyper")]
+            Peer::Hyper => hyper::serve(address),
+            #[cfg(feature = "may")]
+            Peer::May => may::serve(address),
+            #[cfg(feature = "actix")]
+            Peer::Actix => actix::serve(address),
+            #[cfg(feature = "ntex")]
+            Peer::Ntex => ntex::serve(address),
+            #[cfg(feature = "monoio")]
+            Peer::Monoio => monoio::serve(address),
+            _ => Err(format!("{} is not served by this program", self.name()).into()),
+        }
+    }
+}
+
+/// As on the command line.
+pub(crate) fn name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value().expect("no value is skipped");
+    value.get_name().to_owned()
+}
+
+/// Timers that are set besides.
+fn timers() -> usize {
+    let timers = std::env::var("PEERS_TIMERS").ok();
+    timers.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// A listener whose connections do not wait for one another's small packets.
+fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+pub(crate) const BODY: &str = "Hello, World!";
+/// Bytes of a datagram that is not sent back.
+pub(crate) const SINK: usize = 64;
+/// Bytes of one that is.
+pub(crate) const ECHO: usize = 63;

@@ -1,0 +1,253 @@
+//! The processes of a measurement: the core each runs on, and what `/proc` says of them.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::thread::CpuSet;
+
+use super::peers::{ECHO, Peer, Service};
+
+/// Where the server runs, and where the load does.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    server: usize,
+    load: usize,
+}
+
+impl Cores {
+    /// The first two that this process may use; from now on it runs on the second.
+    pub(crate) fn take() -> Result<Cores, Box<dyn Error>> {
+        let allowed = rustix::thread::sched_getaffinity(None)?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+        let (Some(server), Some(load)) = (cores.next(), cores.next()) else {
+            return Err("there is one core only, and the load needs its own".into());
+        };
+        pin(load)?;
+        let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+        let current = Some(maximum.map_or(20_000, |maximum| maximum.min(20_000)));
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+        Ok(Cores { server, load })
+    }
+}
+
+fn pin(core: usize) -> io::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(rustix::thread::sched_setaffinity(None, &cores)?)
+}
+
+/// Ends with the process that has started it.
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(
+        Signal::KILL,
+    ))?)
+}
+
+/// What a process and all that it has started have used.
+#[derive(Clone, Copy)]
+pub(crate) struct Used {
+    pub(crate) cpu_ns: f64,
+    /// As the clock's ticks have it, which is coarse.
+    pub(crate) user_ns: f64,
+    pub(crate) system_ns: f64,
+}
+
+/// A server that listens. It ends with this value.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start(
+        cores: Cores,
+        peer: Peer,
+        service: Service,
+        timers: usize,
+        work: &Path,
+    ) -> Result<Server, Box<dyn Error>> {
+        let address = free_address()?;
+        let command = peer.command(service, address, work)?;
+        Server::run(cores, command, service, timers, address)
+    }
+
+    /// Below strace, which writes its counts to `counts` when the server ends.
+    pub(crate) fn start_traced(
+        cores: Cores,
+        peer: Peer,
+        service: Service,
+        work: &Path,
+        counts: &Path,
+    ) -> Result<Server, Box<dyn Error>> {
+        let address = free_address()?;
+        let inner = peer.command(service, address, work)?;
+        let mut command = Command::new("strace");
+        command.args(["-f", "-c", "-o"]).arg(counts);
+        command.arg(inner.get_program()).args(inner.get_args());
+        Server::run(cores, command, service, 0, address)
+    }
+
+    fn run(
+        cores: Cores,
+        mut command: Command,
+        service: Service,
+        timers: usize,
+        address: SocketAddr,
+    ) -> Result<Server, Box<dyn Error>> {
+        // A child inherits the core that it is to run on.
+        pin(cores.server)?;
+        let child = command
+            .env("PEERS_TIMERS", timers.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        pin(cores.load)?;
+        let child = child.map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+        let mut server = Server { child, address };
+        server.wait_until_it_serves(service)?;
+        Ok(server)
+    }
+
+    fn wait_until_it_serves(&mut self, service: Service) -> Result<(), Box<dyn Error>> {
+        let deadline = Instant::now() + PATIENCE;
+        let pause = Duration::from_millis(10);
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_read_timeout(Some(pause))?;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("the server has ended: {status}").into());
+            }
+            let is_there = if service == Service::Udp {
+                // Whoever sends to a port that is not open yet is told by the next call.
+                let _ = socket.send_to(&[0; ECHO], self.address);
+                socket.recv(&mut [0; 100]).is_ok()
+            } else {
+                TcpStream::connect(self.address).is_ok()
+            };
+            if is_there {
+                return Ok(());
+            }
+            thread::sleep(pause);
+        }
+        Err("the server does not listen".into())
+    }
+
+    /// It, and all that it has started.
+    fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(pid) = pids.get(next) {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.unwrap_or_default();
+            let children = children.split_ascii_whitespace().flat_map(str::parse);
+            pids.extend(children.collect::<Vec<u32>>());
+            next += 1;
+        }
+        pids
+    }
+
+    pub(crate) fn used(&self) -> io::Result<Used> {
+        let mut used = Used {
+            cpu_ns: 0.0,
+            user_ns: 0.0,
+            system_ns: 0.0,
+        };
+        let tick_ns = 1e9 / rustix::param::clock_ticks_per_second() as f64;
+        for pid in self.pids() {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+                used.cpu_ns += field(&schedstat, 0)?;
+            }
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            // The name may contain anything; the state behind it is the third field.
+            let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
+            used.user_ns += field(fields, 11)? * tick_ns;
+            used.system_ns += field(fields, 12)? * tick_ns;
+        }
+        Ok(used)
+    }
+
+    /// Bytes of memory that are its own.
+    pub(crate) fn anonymous_len(&self) -> io::Result<f64> {
+        let mut sum = 0.0;
+        for pid in self.pids() {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let mut lines = rollup.lines();
+            let line = lines.find_map(|line| line.strip_prefix("Anonymous:"));
+            sum += field(line.unwrap_or_default(), 0)? * 1024.0;
+        }
+        Ok(sum)
+    }
+
+    /// Waits until it has done all that it had to do.
+    pub(crate) fn wait_until_idle(&self) -> Result<(), Box<dyn Error>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = self.used()?.cpu_ns;
+        while Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(100));
+            let now = self.used()?.cpu_ns;
+            // Some have a clock that ticks.
+            if now - before < 500_000.0 {
+                return Ok(());
+            }
+            before = now;
+        }
+        Err("the server does not come to rest".into())
+    }
+
+    /// Whether the process that serves waits in a call of its own. A process that is traced and
+    /// stopped would not.
+    pub(crate) fn is_asleep(&self) -> bool {
+        let pids = self.pids();
+        let server = pids.last().copied().unwrap_or_default();
+        let stat = fs::read_to_string(format!("/proc/{server}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, fields)| fields.starts_with('S'))
+    }
+
+    /// Ends a traced server, so that its tracer writes its counts.
+    pub(crate) fn end_traced(mut self) -> io::Result<()> {
+        for pid in self.pids().into_iter().skip(1) {
+            kill(pid);
+        }
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for pid in self.pids() {
+            kill(pid);
+        }
+        // It may have ended by itself.
+        let _ = self.child.wait();
+    }
+}
+
+fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // Or it is gone already.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+fn field(text: &str, index: usize) -> io::Result<f64> {
+    let field = text.split_ascii_whitespace().nth(index);
+    let number = field.and_then(|field| field.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("no number in {text:?}")))
+}
+
+/// A port that nobody has now.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// A failure, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);

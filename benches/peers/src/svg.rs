@@ -1,0 +1,118 @@
+//! Plots as inline SVG, in the colours of the page that they stand on.
+//!
+//! Knows nothing of what is plotted.
+
+use std::fmt::Write;
+
+/// A bar: its label, its length, what is written behind it, and whether it is ours.
+pub(crate) struct Bar {
+    pub(crate) label: String,
+    pub(crate) value: f64,
+    pub(crate) text: String,
+    pub(crate) is_ours: bool,
+}
+
+/// Horizontal bars, with a line at 1.
+pub(crate) fn bars(bars: &[Bar]) -> String {
+    let longest = bars.iter().map(|bar| bar.value).fold(1.0, f64::max);
+    let scale = 380.0 / longest;
+    let height = bars.len() * 22 + 6;
+    let mut svg = format!("<svg viewBox='0 0 640 {height}' role='img'>\n");
+    for (index, bar) in bars.iter().enumerate() {
+        let (y, width) = (index * 22 + 4, (bar.value * scale).max(1.0));
+        let class = if bar.is_ours { "ours" } else { "bar" };
+        let (text_y, text_x) = (y + 13, 118.0 + width);
+        let _ = writeln!(
+            svg,
+            "<text x='104' y='{text_y}' text-anchor='end'>{label}</text>\
+             <rect class='{class}' x='110' y='{y}' width='{width:.1}' height='18' rx='2'/>\
+             <text x='{text_x:.1}' y='{text_y}'>{text}</text>",
+            label = escaped(&bar.label),
+            text = escaped(&bar.text),
+        );
+    }
+    let one = 110.0 + scale;
+    let _ = writeln!(
+        svg,
+        "<line x1='{one:.1}' x2='{one:.1}' y1='0' y2='{height}'/></svg>"
+    );
+    svg
+}
+
+/// A curve: its label, whether it is ours, its points.
+pub(crate) struct Line {
+    pub(crate) label: String,
+    pub(crate) is_ours: bool,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// Curves over a logarithmic scale both ways; a value of 0 stands at 1.
+pub(crate) fn curves(lines: &[Line], x_title: &str, y_title: &str) -> String {
+    let all = || lines.iter().flat_map(|line| line.points.iter());
+    let log = |value: f64| value.max(1.0).log10();
+    let (x_min, x_max) = decades(all().map(|(x, _)| log(*x)));
+    let (y_min, y_max) = decades(all().map(|(_, y)| log(*y)));
+    let x_of = |x: f64| 60.0 + (log(x) - x_min) / (x_max - x_min) * 540.0;
+    let y_of = |y: f64| 250.0 - (log(y) - y_min) / (y_max - y_min) * 230.0;
+    let mut svg = String::from("<svg viewBox='0 0 640 300' role='img'>\n");
+    for decade in x_min as i32..=x_max as i32 {
+        let (value, x) = (10f64.powi(decade), x_of(10f64.powi(decade)));
+        let _ = writeln!(
+            svg,
+            "<line x1='{x:.1}' x2='{x:.1}' y1='20' y2='250'/>\
+             <text x='{x:.1}' y='266' text-anchor='middle'>{value}</text>"
+        );
+    }
+    for decade in y_min as i32..=y_max as i32 {
+        let (value, y) = (10f64.powi(decade), y_of(10f64.powi(decade)));
+        let _ = writeln!(
+            svg,
+            "<line x1='60' x2='600' y1='{y:.1}' y2='{y:.1}'/>\
+             <text x='54' y='{y:.1}' text-anchor='end'>{value}</text>"
+        );
+    }
+    for line in lines {
+        let class = if line.is_ours { "ours" } else { "other" };
+        let points = line.points.iter();
+        let points: Vec<String> = points
+            .map(|(x, y)| format!("{:.1},{:.1}", x_of(*x), y_of(*y)))
+            .collect();
+        let _ = writeln!(
+            svg,
+            "<polyline class='{class}' points='{}'/>",
+            points.join(" ")
+        );
+        if let Some((x, y)) = line.points.last() {
+            let (x, y) = (x_of(*x), y_of(*y) - 6.0);
+            let label = escaped(&line.label);
+            let _ = writeln!(
+                svg,
+                "<text x='{x:.1}' y='{y:.1}' text-anchor='end'>{label}</text>"
+            );
+        }
+    }
+    let _ = writeln!(
+        svg,
+        "<text x='330' y='288' text-anchor='middle'>{}</text><text x='8' y='14'>{}</text></svg>",
+        escaped(x_title),
+        escaped(y_title),
+    );
+    svg
+}
+
+/// The whole decades around some logarithms; at least one.
+fn decades(logs: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+    for log in logs {
+        (min, max) = (min.min(log), max.max(log));
+    }
+    if !min.is_finite() {
+        return (0.0, 1.0);
+    }
+    (min.floor(), max.ceil().max(min.floor() + 1.0))
+}
+
+pub(crate) fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    text.replace('>', "&gt;").replace('\'', "&#39;")
+}
