@@ -180,6 +180,7 @@ fn measure(
             row.measure(bench, &peers, round);
         }
         report.rows.push(row);
+        eprint!("{}", report.last_row());
     }
 }
 

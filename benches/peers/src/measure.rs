@@ -321,6 +321,7 @@ pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    rounds: usize,
 }
 
 impl Spread {
@@ -333,7 +334,17 @@ impl Spread {
             1 => values[middle],
             _ => (values[middle - 1] + values[middle]) / 2.0,
         };
-        Some(Spread { median, min, max })
+        let rounds = values.len();
+        Some(Spread {
+            median,
+            min,
+            max,
+            rounds,
+        })
+    }
+
+    pub(crate) fn is_one(&self) -> bool {
+        self.rounds == 1
     }
 
     /// Nothing can be told from it.

@@ -58,17 +58,13 @@ impl Report {
     }
 
     pub(crate) fn markdown(&self) -> String {
-        let mut out = String::new();
-        for table in self.tables() {
-            let _ = writeln!(out, "\n{}\n", table.title);
-            for (index, row) in table.rows.iter().enumerate() {
-                let _ = writeln!(out, "| {} |", row.join(" | "));
-                if index == 0 {
-                    let _ = writeln!(out, "|{}", "---|".repeat(row.len()));
-                }
-            }
-        }
-        out
+        markdown(&self.tables())
+    }
+
+    /// Of the workload that was measured last, while others go on.
+    pub(crate) fn last_row(&self) -> String {
+        let last = self.rows.last().map(|row| self.costs(row));
+        markdown(last.as_slice())
     }
 
     pub(crate) fn html(&self) -> String {
@@ -238,9 +234,28 @@ impl Table {
     }
 }
 
+fn markdown(tables: &[Table]) -> String {
+    let mut out = String::new();
+    for table in tables {
+        let _ = writeln!(out, "\n{}\n", table.title);
+        for (index, row) in table.rows.iter().enumerate() {
+            let _ = writeln!(out, "| {} |", row.join(" | "));
+            if index == 0 {
+                let _ = writeln!(out, "|{}", "---|".repeat(row.len()));
+            }
+        }
+    }
+    out
+}
+
 /// A number, unless nothing can be told from it.
 fn told(ratio: Spread) -> String {
-    let Spread { median, min, max } = ratio;
+    let Spread {
+        median, min, max, ..
+    } = ratio;
+    if ratio.is_one() {
+        return format!("one round tells nothing ({median:.2})");
+    }
     if ratio.is_wide() {
         return format!("too wide to tell ({min:.2} to {max:.2})");
     }
