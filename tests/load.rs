@@ -327,3 +327,39 @@ fn what_makes_no_sense_is_status_2() {
         assert!(!output.stderr.is_empty(), "{args:?}: no message");
     }
 }
+
+#[test]
+fn the_page_needs_nothing_else_and_shows_what_was_measured() {
+    let server = Server::start("http", &["127.0.0.1:0"]);
+    let path = scratch("html");
+    let url = format!("http://{}/<&", server.address);
+    let file = path.to_str().expect("a path of letters");
+    load(
+        &[
+            "http",
+            &url,
+            "-n",
+            "200",
+            "--expect-status",
+            "404",
+            "--html",
+            file,
+        ],
+        0,
+    );
+    let page = fs::read_to_string(&path).expect("it was written");
+    for title in [
+        "Latency by percentile",
+        "Requests a second",
+        "Latency over time",
+        "Errors a second",
+    ] {
+        assert!(page.contains(title), "{title}");
+    }
+    for foreign in ["src=", "href=", "url(", "@import", "<script", "NaN", "inf"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    let opened = page.matches("<svg").count();
+    assert_eq!((opened, page.matches("</svg>").count()), (4, 4));
+    _ = fs::remove_file(path);
+}

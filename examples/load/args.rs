@@ -150,6 +150,9 @@ pub(crate) struct Common {
     /// Writes what was measured to a file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Writes a page with plots, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Ends with 1 if the p99 is higher.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) max_p99: Option<Duration>,

@@ -10,7 +10,7 @@ use windlass::net::Network;
 use windlass::{Error, Reactor};
 
 use crate::alarm::Alarm;
-use crate::lane::{Go, Run};
+use crate::lane::{End, Go, Run};
 use crate::pace::{Next, Parked};
 use crate::stats::Failure;
 
@@ -33,6 +33,7 @@ pub(crate) struct Engine<N: Network> {
     next_chore: Instant,
     /// No request is sent any more, and until then answers are waited for.
     give_up_at: Option<Instant>,
+    is_cut_off: bool,
 }
 
 impl<N: Network> Engine<N> {
@@ -62,6 +63,7 @@ impl<N: Network> Engine<N> {
             interval_end: measure_from + interval,
             next_chore: began,
             give_up_at: None,
+            is_cut_off: false,
         }
     }
 
@@ -108,6 +110,27 @@ impl<N: Network> Engine<N> {
     /// The run is stopped before its time.
     pub(crate) fn stop(&mut self) {
         self.give_up_at = Some(self.reactor.now());
+        self.is_cut_off = true;
+    }
+
+    /// Closes everything, and counts what was waited for in vain.
+    pub(crate) fn end(self) -> Rc<Run> {
+        let (run, now) = (self.run, self.reactor.now());
+        run.end(if self.is_cut_off {
+            End::CutOff
+        } else {
+            End::Over
+        });
+        // Tells every connection.
+        drop(self.reactor);
+        {
+            let (pace, mut meter) = (run.pace.borrow(), run.meter.borrow_mut());
+            if !self.is_cut_off && !pace.is_over(now) {
+                meter.bad(now, now, Failure::Unsent, pace.backlog(now));
+            }
+            meter.end_interval(now);
+        }
+        run
     }
 
     /// What is seldom to be done.
@@ -178,20 +201,118 @@ impl<N: Network> Engine<N> {
             return true;
         };
         let is_done = pace.is_over(now) && self.run.in_flight() == 0;
-        if !is_done && now < give_up_at {
-            return true;
-        }
-        let mut meter = self.run.meter.borrow_mut();
-        let in_flight = self.run.in_flight() as u64;
-        meter.bad(now, now, Failure::Timeout, in_flight);
-        if !pace.is_over(now) {
-            meter.bad(now, now, Failure::Unsent, pace.backlog(now));
-        }
-        meter.end_interval(now);
-        self.run.finish();
-        false
+        !is_done && now < give_up_at
     }
 }
 
 /// How often is looked after what is not urgent.
 const CHORES_EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use windlass::Raw;
+    use windlass::net::{Connect, Memory, MemoryPeer};
+
+    use super::*;
+    use crate::lane::{Lane, Terms};
+    use crate::pace::{self, Pace};
+    use crate::stats::quantile;
+    use crate::tcp::{Asking, Message};
+
+    /// Loads an echo server for five seconds of virtual time, at 1,000 requests a second. It does
+    /// nothing for the first `stall` of each second, and needs no time otherwise.
+    fn loaded(stall: Duration, timeout: Duration) -> Rc<Run> {
+        let memory = Memory::new();
+        let listener = memory
+            .listen_peer("127.0.0.1:7000".parse::<windlass::net::Address>().unwrap())
+            .unwrap();
+        let mut reactor = Reactor::with_network(memory);
+        let began = reactor.with_intents(|cx| cx.now());
+        let schedule = pace::Terms {
+            rate: Some(1000.0),
+            ramp_up: Duration::ZERO,
+            warm_up: Duration::from_secs(1),
+            duration: Some(Duration::from_secs(5)),
+            count: None,
+        };
+        let terms = Terms {
+            pipeline: 1,
+            think: Duration::ZERO,
+            timeout,
+            keep_alive: true,
+            has_idle: true,
+        };
+        let run = Run::new(Pace::new(&schedule, began), terms);
+        let message = Rc::new(Message {
+            bytes: "ahoy".into(),
+            wire_len: 4,
+            is_stream: true,
+        });
+        let (limits, opening) = (run.limits(4), Rc::clone(&run));
+        let open: Open<Memory> = Box::new(move |reactor, slot, first| {
+            let connect = Connect::to("127.0.0.1:7000")
+                .unwrap()
+                .limits(limits.clone());
+            let lane = Lane::new(&opening, slot, first);
+            let asking = Asking::new(lane, &message);
+            reactor.connect(connect, (Raw, Raw, asking)).unwrap();
+        });
+        let second = Duration::from_secs(1);
+        let mut engine = Engine::new(reactor, Rc::clone(&run), open, 20, second, began);
+        let mut peers: Vec<MemoryPeer> = Vec::new();
+        while engine.step(Duration::from_micros(200)).unwrap() {
+            let since = engine.reactor.now() - began;
+            if Duration::from_nanos(since.subsec_nanos().into()) < stall {
+                continue;
+            }
+            peers.extend(std::iter::from_fn(|| listener.accept()));
+            for peer in &peers {
+                let received = peer.received();
+                if !received.is_empty() {
+                    peer.send(&received);
+                }
+            }
+        }
+        engine.end()
+    }
+
+    #[track_caller]
+    fn check(run: &Run, part: f64, expected: Duration) {
+        let seen = quantile(run.meter.borrow().total(), part).as_secs_f64();
+        let expected = expected.as_secs_f64();
+        assert!(
+            (seen / expected - 1.0).abs() <= 0.02,
+            "quantile {part}: {seen} instead of {expected}"
+        );
+    }
+
+    /// Whoever comes `t` after the beginning of a stall waits for the rest of it, and comes in the
+    /// same time as everybody else: the slowest tenth waits for 0 to 100 ms, evenly spread.
+    #[test]
+    fn at_a_constant_rate_a_known_stall_is_seen_as_it_is() {
+        let run = loaded(Duration::from_millis(100), Duration::from_secs(10));
+        let meter = run.meter.borrow();
+        assert_eq!((meter.total().len(), meter.error_count()), (5000, 0));
+        for (part, millis) in [(0.92, 20), (0.95, 50), (0.98, 80), (0.99, 90), (0.999, 99)] {
+            check(&run, part, Duration::from_millis(millis));
+        }
+        check(&run, 1.0, Duration::from_millis(100));
+        assert!(quantile(meter.total(), 0.89) < Duration::from_millis(1));
+        assert_eq!(run.pace.borrow().late().count, 0);
+    }
+
+    #[test]
+    fn without_a_stall_there_is_no_latency() {
+        let run = loaded(Duration::ZERO, Duration::from_secs(10));
+        let meter = run.meter.borrow();
+        assert_eq!((meter.total().len(), meter.error_count()), (5000, 0));
+        assert!(quantile(meter.total(), 1.0) < Duration::from_millis(1));
+    }
+
+    #[test]
+    fn whatever_was_due_is_counted_although_nothing_is_answered() {
+        let run = loaded(Duration::from_secs(1), Duration::from_secs(2));
+        let meter = run.meter.borrow();
+        assert_eq!((meter.total().len(), meter.error_count()), (0, 5000));
+    }
+}

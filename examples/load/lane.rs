@@ -24,10 +24,20 @@ pub(crate) struct Run {
     open: Cell<usize>,
     /// Connections to be opened again, and when.
     ended: RefCell<Vec<(u32, Instant)>>,
-    /// The run is over: what ends now ends because of that.
-    is_finished: Cell<bool>,
+    end: Cell<End>,
     /// The first failure, in words.
     first_failure: RefCell<Option<String>>,
+}
+
+/// Whether the run is over, and what becomes of requests without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It goes on.
+    NotYet,
+    /// It is over, and they have been waited for: they are failures.
+    Over,
+    /// It was interrupted: nobody knows.
+    CutOff,
 }
 
 /// How requests are sent.
@@ -55,7 +65,7 @@ impl Run {
             in_flight: Cell::new(0),
             open: Cell::new(0),
             ended: RefCell::new(Vec::new()),
-            is_finished: Cell::new(false),
+            end: Cell::new(End::NotYet),
             first_failure: RefCell::new(None),
         })
     }
@@ -87,12 +97,8 @@ impl Run {
         next
     }
 
-    pub(crate) fn finish(&self) {
-        self.is_finished.set(true);
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.is_finished.get()
+    pub(crate) fn end(&self, how: End) {
+        self.end.set(how);
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -296,8 +302,10 @@ impl Lane {
         if self.is_open {
             self.run.open.set(self.run.open.get() - 1);
         }
-        if self.run.is_finished() {
-            return;
+        match self.run.end.get() {
+            End::NotYet => {}
+            End::Over => return self.failed(now, Failure::Timeout),
+            End::CutOff => return,
         }
         let why = match reason {
             CloseReason::ConnectFailed(_) => Failure::Connect,

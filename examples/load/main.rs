@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo run --release --example load -- http http://127.0.0.1:8080/plaintext -c 64 -d 5s
-//! cargo run --release --example load -- http http://127.0.0.1:8080/ --rate 5000 --json load.json
+//! cargo run --release --example load -- http http://127.0.0.1:8080/ --rate 5000 --html load.html
 //! cargo run --release --example load -- tcp 127.0.0.1:7000 --framing lines -n 100000
 //! cargo run --release --example load -- compare before.json after.json
 //! ```
@@ -18,6 +18,7 @@ mod alarm;
 mod args;
 mod compare;
 mod engine;
+mod html;
 mod http;
 mod lane;
 mod own;
@@ -91,6 +92,7 @@ fn load(plan: Plan, args: &Common) -> Result<bool, Box<dyn std::error::Error>> {
     let report = measure(plan, args)?;
     print!("{}", report.table());
     write(args.json.as_deref(), || format!("{:#}\n", report.json()))?;
+    write(args.html.as_deref(), || html::page(&report))?;
     let mut is_kept = true;
     if let Some(max) = args.max_p99
         && report.latency("p99") > max
@@ -149,7 +151,7 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
     let mut progress = Progress::new(len, args.quiet, began);
     let own = drive(&mut engine, &is_stopped, &mut progress, measure_from)?;
     progress.end();
-    let run = &engine.run;
+    let run = engine.end();
     let late = run.pace.borrow().late();
     let meter = run.meter.borrow();
     Ok(Report::new(

@@ -1,12 +1,9 @@
 //! What the load tester itself took: whoever measures must not be what is measured.
 //!
-//! Reads the CPU time of this process, and how long it waited for a CPU where the system tells
-//! (Linux), once a second. Knows nothing of requests.
+//! Reads the CPU time of this process, and on Linux how long it waited for a CPU, once a second.
+//! Knows nothing of requests.
 
-use std::fs;
 use std::time::{Duration, Instant};
-
-use rustix::time::{ClockId, clock_gettime};
 
 /// What was read, and when.
 pub(crate) struct Own {
@@ -73,12 +70,8 @@ impl Own {
 
 impl Reading {
     fn take(at: Instant) -> Reading {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        Reading {
-            at,
-            cpu: Duration::new(cpu.tv_sec.max(0) as u64, cpu.tv_nsec as u32),
-            waited: waited().unwrap_or_default(),
-        }
+        let (cpu, waited) = taken().unwrap_or_default();
+        Reading { at, cpu, waited }
     }
 
     fn cpu_since(&self, before: &Reading) -> f64 {
@@ -94,9 +87,19 @@ fn share(part: Duration, now: Instant, before: Instant) -> f64 {
     part.as_secs_f64() / all.as_secs_f64()
 }
 
-/// How long this process, which has one thread, could have run and did not.
-fn waited() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/self/schedstat").ok()?;
-    let nanos = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(Duration::from_nanos(nanos))
+/// How long this process, which has one thread, ran, and how long it could have run and did not.
+#[cfg(target_os = "linux")]
+fn taken() -> Option<(Duration, Duration)> {
+    let text = std::fs::read_to_string("/proc/self/schedstat").ok()?;
+    let mut nanos = text.split_ascii_whitespace().map(str::parse);
+    let mut next = || Some(Duration::from_nanos(nanos.next()?.ok()?));
+    Some((next()?, next()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn taken() -> Option<(Duration, Duration)> {
+    use rustix::time::{ClockId, clock_gettime};
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu = Duration::new(cpu.tv_sec.try_into().ok()?, cpu.tv_nsec.try_into().ok()?);
+    Some((cpu, Duration::ZERO))
 }

@@ -147,12 +147,15 @@ impl Pace {
         }
     }
 
-    /// Requests that are due and have not been sent.
+    /// Requests that count, are due and have not been sent.
     pub(crate) fn backlog(&self, now: Instant) -> u64 {
         let Some(rate) = self.rate else { return 0 };
-        let until = self.until.map_or(now, |until| until.min(now));
-        let due = until.saturating_duration_since(self.begin).as_secs_f64() * rate;
-        let backlog = (due.ceil() as u64).saturating_sub(self.begun);
+        let due_by = |at: Instant| {
+            let time = at.saturating_duration_since(self.begin);
+            (time.as_secs_f64() * rate).ceil() as u64
+        };
+        let due = due_by(self.until.map_or(now, |until| until.min(now)));
+        let backlog = due.saturating_sub(self.begun.max(due_by(self.measure_from)));
         self.left.map_or(backlog, |left| backlog.min(left))
     }
 
