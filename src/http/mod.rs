@@ -33,10 +33,13 @@
 
 mod access;
 mod answering;
+mod base64;
 mod body;
 mod chunked;
 pub mod client;
 mod decoder;
+#[cfg(feature = "digest")]
+pub mod digest;
 mod endpoint;
 mod error;
 mod events;

@@ -206,7 +206,7 @@ impl Request {
     }
 
     /// Appends the head, and `body` behind it.
-    pub(super) fn put_head(&self, host: &str, body: &[u8], out: &mut Outbox) {
+    pub(in crate::http) fn put_head(&self, host: &str, body: &[u8], out: &mut Outbox) {
         let host = self.host.as_deref().unwrap_or(host);
         out.with_buf(|buf| {
             buf.reserve(self.line.len() + host.len() + self.fields.len() + body.len() + ROOM);
@@ -222,6 +222,26 @@ impl Request {
             buf.extend_from_slice(b"\r\n");
             buf.extend_from_slice(body);
         });
+    }
+
+    /// What a signature covers: method, target and host as they are sent, and the body, if it is at
+    /// hand.
+    #[cfg(feature = "digest")]
+    pub(in crate::http) fn signable(&self) -> (&str, &str, Option<&str>, Option<&[u8]>) {
+        let line = std::str::from_utf8(&self.line).unwrap_or_default();
+        let mut words = line.split(' ');
+        let (method, target) = (words.next(), words.next());
+        let body = match &self.content {
+            Content::Bytes(bytes) => Some(&bytes[..]),
+            Content::Source(..) => None,
+        };
+        let host = self.host.as_deref();
+        (
+            method.unwrap_or_default(),
+            target.unwrap_or_default(),
+            host,
+            body,
+        )
     }
 
     fn expects_body(&self) -> bool {
