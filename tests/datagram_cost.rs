@@ -117,6 +117,80 @@ fn an_echoed_datagram_costs_one_receive_one_that_blocks_one_send_and_no_memory()
     }
 }
 
+/// One socket that plays many clients, each with an address of its own on this machine.
+#[cfg(all(feature = "hub", feature = "udp-batch", target_os = "linux"))]
+struct Crowd {
+    network: Os,
+    socket: <Os as Datagrams>::Datagram,
+    buffer: Vec<u8>,
+}
+
+#[cfg(all(feature = "hub", feature = "udp-batch", target_os = "linux"))]
+impl Crowd {
+    fn send(&mut self, member: u16, to: &Address, message: &windlass::protocol::HubMessage<'_>) {
+        let [high, low] = member.to_be_bytes();
+        let bytes = message.to_bytes();
+        let transmit = Transmit {
+            from: Some([127, 1, high, low].into()),
+            ..Transmit::new(Some(to), &bytes)
+        };
+        self.network.transmit(&mut self.socket, &transmit).unwrap();
+    }
+
+    /// The cookie of what has come.
+    fn cookie(&mut self) -> windlass::protocol::Cookie {
+        let received = self.network.receive(&mut self.socket, &mut self.buffer);
+        let answer = &self.buffer[..received.unwrap().len];
+        answer[6..26].try_into().unwrap()
+    }
+}
+
+#[test]
+#[cfg(all(feature = "hub", feature = "udp-batch", target_os = "linux"))]
+fn a_message_to_a_thousand_subscribers_costs_one_send_for_each_and_no_memory() {
+    use windlass::protocol::{Hub, HubLimits, HubMessage};
+
+    const SUBSCRIBERS: u16 = 1000;
+    const MESSAGES: u64 = 32;
+    let hub = Hub::new(&[7; 32], HubLimits::default());
+    let mut rig = Rig::new("127.0.0.1:0", Batching::Auto, hub);
+    let (mut network, to) = (Os::new().unwrap(), rig.to.clone());
+    let bind = Bind::on("0.0.0.0:0").unwrap();
+    let socket = network.bind(Token::from_parts(0, 0), &bind).unwrap();
+    let mut crowd = Crowd {
+        network,
+        socket,
+        buffer: vec![0; 65_536],
+    };
+    let mut cookies = Vec::new();
+    let mut received = 0;
+    for member in 1..=SUBSCRIBERS {
+        crowd.send(member, &to, &HubMessage::Hello);
+        rig.turn_until(received + 1);
+        let cookie = crowd.cookie();
+        crowd.send(member, &to, &HubMessage::Subscribe(cookie));
+        rig.turn_until(received + 2);
+        cookies.push(crowd.cookie());
+        received += 2;
+    }
+    // What does not fit into the clients' buffer is lost there, which costs the hub the same.
+    let mut publish = |rig: &mut Rig| {
+        crowd.send(1, &to, &HubMessage::Publish(cookies[0], &[7; 64]));
+        received += 1;
+        rig.turn_until(received)
+    };
+    for _ in 0..MESSAGES {
+        publish(&mut rig);
+    }
+    let (before, sent) = (rig.reactor.network().calls(), rig.stats().sent);
+    let allocations: u64 = (0..MESSAGES).map(|_| publish(&mut rig)).sum();
+    let calls = rig.reactor.network().calls() - before;
+    let delivered = MESSAGES * u64::from(SUBSCRIBERS - 1);
+    assert_eq!(rig.stats().sent - sent, delivered);
+    assert_eq!((allocations, calls.writes), (0, delivered));
+    assert_eq!(calls.reads, 2 * MESSAGES);
+}
+
 #[test]
 #[cfg(all(feature = "udp-batch", target_os = "linux"))]
 fn an_echoed_train_costs_one_receive_one_send_and_no_memory() {

@@ -27,6 +27,9 @@ pub(crate) struct DatagramQueue<D> {
     is_over: bool,
     /// Datagrams that were dropped, since that was last asked for.
     dropped: u64,
+    /// The most datagrams, and bytes of `flat`, that waited of late: what memory is kept for.
+    recent_count: usize,
+    recent_len: usize,
 }
 
 /// How much may wait, and what happens beyond.
@@ -75,6 +78,8 @@ impl<D: PartialEq> DatagramQueue<D> {
             bounds,
             is_over: false,
             dropped: 0,
+            recent_count: 0,
+            recent_len: 0,
         }
     }
 
@@ -114,6 +119,8 @@ impl<D: PartialEq> DatagramQueue<D> {
     #[inline]
     fn record(&mut self, to: D, len: usize, shared: Option<Bytes>) {
         self.records.push_back(Record { to, len, shared });
+        self.recent_count = self.recent_count.max(self.records.len());
+        self.recent_len = self.recent_len.max(self.flat.len());
         self.len += len;
         let is_over = self.records.len() > self.bounds.max_count / 2;
         self.is_over |= is_over || self.len > self.bounds.max_len / 2;
@@ -242,10 +249,22 @@ impl<D: PartialEq> DatagramQueue<D> {
         self.records.is_empty()
     }
 
-    /// Gives memory back after a peak. Call it when the queue is empty, now and then.
+    /// Gives memory back after a peak. Call it when the queue is empty, now and then: a peak is
+    /// forgotten by and by, so that one that comes again and again costs no memory each time.
     pub(crate) fn shrink(&mut self) {
-        self.flat.shrink_to(KEPT_LEN);
-        self.records.shrink_to(KEPT_COUNT);
+        let (kept_len, kept_count) = (
+            self.recent_len.max(KEPT_LEN),
+            self.recent_count.max(KEPT_COUNT),
+        );
+        // What grows by doubling may have twice what it needed.
+        if self.flat.capacity() > 2 * kept_len {
+            self.flat.shrink_to(kept_len);
+        }
+        if self.records.capacity() > 2 * kept_count {
+            self.records.shrink_to(kept_count);
+        }
+        self.recent_len -= self.recent_len / FORGETTING;
+        self.recent_count -= self.recent_count / FORGETTING;
     }
 }
 
@@ -259,6 +278,8 @@ const MAX_TRAIN_LEN: usize = 65_507;
 /// What an idle queue keeps.
 const KEPT_LEN: usize = 128 * 1024;
 const KEPT_COUNT: usize = 256;
+/// Of a peak, this part is forgotten each time.
+const FORGETTING: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -291,6 +312,31 @@ mod tests {
         }
         assert_eq!((queue.len(), queue.count()), (0, 0));
         all
+    }
+
+    #[test]
+    fn memory_for_a_peak_is_kept_while_it_comes_again_and_is_given_back_once_it_does_not() {
+        let mut queue = queue(2000, 1_000_000, false);
+        let peak = |queue: &mut DatagramQueue<u8>, count| {
+            for _ in 0..count {
+                queue.push(1, &[7; 300]).unwrap();
+            }
+            queue.pop(count);
+            let full = (queue.records.capacity(), queue.flat.capacity());
+            queue.shrink();
+            (full, (queue.records.capacity(), queue.flat.capacity()))
+        };
+        let (first, kept) = peak(&mut queue, 1000);
+        assert_eq!(first, kept);
+        for _ in 0..5 {
+            peak(&mut queue, 1);
+        }
+        assert_eq!(peak(&mut queue, 1000), (first, first));
+        for _ in 0..100 {
+            peak(&mut queue, 1);
+        }
+        assert!(queue.records.capacity() <= 2 * KEPT_COUNT);
+        assert!(queue.flat.capacity() <= 2 * KEPT_LEN);
     }
 
     #[test]
