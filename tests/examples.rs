@@ -116,6 +116,20 @@ impl Running {
         }
     }
 
+    /// Reads what it says, up to a line that is the one.
+    #[track_caller]
+    fn line_until(&mut self, is_it: impl Fn(&str) -> bool) -> String {
+        loop {
+            self.wait_for_output();
+            let mut line = String::new();
+            let len = self.stdout.read_line(&mut line).expect("standard output");
+            assert_ne!(len, 0, "{} has ended", self.name);
+            if is_it(line.trim_end()) {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         let pid = Pid::from_raw(pid).expect("it is not 0");
@@ -726,14 +740,130 @@ fn serve_offers_every_service() {
 /// Sends a datagram, and gets the same back.
 #[track_caller]
 fn check_datagram(address: &str, bytes: &[u8]) {
+    assert_eq!(ask(&datagrams(address), bytes), bytes);
+}
+
+/// A client of an example that serves datagrams.
+#[track_caller]
+fn datagrams(address: &str) -> UdpSocket {
     let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     client.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let address = address.strip_prefix("udp://").expect("a UDP address");
     client.connect(address).expect("an address");
+    client
+}
+
+/// Sends a datagram, and answers with the next one that comes.
+#[track_caller]
+fn ask(client: &UdpSocket, bytes: &[u8]) -> Vec<u8> {
     client.send(bytes).expect("it is sent");
-    let mut back = [0; 64];
-    let len = client.recv(&mut back).expect("an answer");
-    assert_eq!(&back[..len], bytes);
+    next(client)
+}
+
+#[track_caller]
+fn next(client: &UdpSocket) -> Vec<u8> {
+    let mut bytes = vec![0; 65_536];
+    let len = client.recv(&mut bytes).expect("an answer");
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn udp_broadcast_shows_who_is_there_and_who_is_no_longer() {
+    let alone = ["0.0.0.0:0", "--to", "127.255.255.255:9"];
+    let mut bert = Running::spawn("udp_broadcast", command("udp_broadcast", &alone), 2);
+    let (_, port) = bert.addresses[0].rsplit_once(':').expect("a port");
+    let port = port.to_owned();
+    // Somebody who announces itself every 10 ms, and does so once.
+    let mut announcement = b"WLDA\x01\0\0\0".to_vec();
+    announcement.extend([7_u64.to_be_bytes(), 1_u64.to_be_bytes()].as_flattened());
+    announcement.extend(10_u32.to_be_bytes());
+    announcement.extend(b"brief");
+    let client = datagrams(&format!("udp://127.0.0.1:{port}"));
+    client.send(&announcement).expect("it is sent");
+    bert.line_until(|line| line.ends_with("brief"));
+    bert.line_until(|line| line == "0 there");
+    // And a second one of the same program.
+    let to = format!("127.255.255.255:{port}");
+    let args = [&format!("0.0.0.0:{port}"), "--to", &to, "--name", "anne"];
+    let anne = Running::spawn("udp_broadcast", command("udp_broadcast", &args), 2);
+    bert.line_until(|line| line == "1 there");
+    let line = bert.line_until(|_| true);
+    assert!(line.ends_with(" anne"), "{line}");
+    // She hears herself alone, who does not count.
+    anne.terminate();
+}
+
+#[test]
+#[cfg(feature = "hub")]
+fn udp_hub_tells_all_others_what_one_publishes() {
+    let hub = Running::start("udp_hub", &["127.0.0.1:0"]);
+    let subscribe = || {
+        let client = datagrams(&hub.addresses[0]);
+        let challenge = ask(&client, &[&b"WLDH\x01\x01"[..], &[0; 20][..]].concat());
+        assert_eq!(
+            (&challenge[..6], challenge.len()),
+            (&b"WLDH\x01\x81"[..], 26)
+        );
+        let welcome = ask(&client, &[&b"WLDH\x01\x02"[..], &challenge[6..]].concat());
+        assert_eq!(&welcome[..6], b"WLDH\x01\x82");
+        (client, welcome[6..].to_vec())
+    };
+    let [(anne, cookie), (bert, _), (carl, _)] = [(); 3].map(|()| subscribe());
+    let message = |text: &[u8]| [&b"WLDH\x01\x03"[..], &cookie[..], text].concat();
+    anne.send(&message(b"ahoy")).expect("it is sent");
+    for other in [&bert, &carl] {
+        assert_eq!(&next(other)[26..], b"ahoy");
+    }
+    // A cookie is good for one address only, and whoever has left hears nothing more.
+    bert.send(&message(b"forged")).expect("it is sent");
+    let leave = [&b"WLDH\x01\x04"[..], &cookie[..]].concat();
+    anne.send(&leave).expect("it is sent");
+    let again = ask(&anne, &[&b"WLDH\x01\x01"[..], &[0; 20][..]].concat());
+    assert_eq!(&again[..6], b"WLDH\x01\x81");
+    carl.set_nonblocking(true).expect("it can wait");
+    let heard = carl.recv(&mut [0; 64]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(io::ErrorKind::WouldBlock));
+    hub.terminate();
+}
+
+#[test]
+fn tftp_serves_files_and_takes_new_ones() {
+    let root = socket_path("tftp-root");
+    fs::create_dir_all(&root).expect("a folder");
+    let path = |name: &str| format!("{root}/{name}");
+    let content: Vec<u8> = (0..700_u32).map(|at| at as u8).collect();
+    fs::write(path("read"), &content).expect("it is written");
+    let tftp = Running::start("tftp", &["127.0.0.1:0", "--root", &root, "--write"]);
+    let address = &tftp.addresses[0];
+
+    let client = datagrams(address);
+    let first = ask(&client, b"\0\x01read\0octet\0");
+    assert_eq!(first, [&b"\0\x03\0\x01"[..], &content[..512]].concat());
+    let second = ask(&client, b"\0\x04\0\x01");
+    assert_eq!(second, [&b"\0\x03\0\x02"[..], &content[512..]].concat());
+    client.send(b"\0\x04\0\x02").expect("it is sent");
+
+    let client = datagrams(address);
+    let options = ask(&client, b"\0\x02written\0octet\0blksize\x001024\0");
+    assert_eq!(options, b"\0\x06blksize\x001024\0");
+    let last = [&b"\0\x03\0\x01"[..], &content[..]].concat();
+    assert_eq!(ask(&client, &last), b"\0\x04\0\x01");
+    // The acknowledgement may be lost: the same again has the same answer.
+    assert_eq!(ask(&client, &last), b"\0\x04\0\x01");
+    assert!(fs::read(path("written")).expect("a file") == content);
+
+    for (request, code) in [
+        (&b"\0\x01nothing\0octet\0"[..], 1),
+        (b"\0\x01../read\0octet\0", 2),
+        (b"\0\x02read\0octet\0", 6),
+    ] {
+        let refusal = ask(&datagrams(address), request);
+        assert_eq!(refusal[..4], [0, 5, 0, code], "{}", request.escape_ascii());
+    }
+    tftp.signal(Signal::TERM);
+    tftp.ends();
+    fs::remove_dir_all(&root).expect("it is ours");
 }
 
 #[test]
