@@ -6,8 +6,8 @@
 //! something only beside the bare loop's of the same round: the answer is their ratio.
 //!
 //! ```text
-//! cargo bench --bench udp
-//! cargo bench --bench udp -- --rounds 9 --secs 1
+//! cargo bench --features hub --bench udp
+//! cargo bench --features hub --bench udp -- --rounds 9 --secs 1
 //! ```
 //!
 //! Linux only: it reads `/proc`.
@@ -15,6 +15,8 @@
 
 #[path = "udp/bare.rs"]
 mod bare;
+#[path = "udp/crowd.rs"]
+mod crowd;
 #[path = "udp/load.rs"]
 mod load;
 
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use rustix::thread::CpuSet;
+use windlass::protocol::{Hub, HubLimits};
 use windlass::{Datagram, DatagramContext, DatagramProtocol, Echo, Raw, Reactor};
 
 /// CPU time of a datagram, as a ratio to a bare loop.
@@ -73,6 +76,8 @@ enum Task {
     EchoTrains,
     /// Trains of 64, taken and not answered.
     SinkTrains,
+    /// What one publishes, sent to 1,000 by a hub; the bare loop sends 64 with one `sendmmsg`.
+    FanOut,
 }
 
 impl Task {
@@ -113,13 +118,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn serve(task: Task, bare: bool) -> Result<(), Box<dyn Error>> {
     let announce = |port: u16| println!("{port}");
+    if bare && task == Task::FanOut {
+        return Ok(bare::fan_out(announce)?);
+    }
     match (bare, task.has_trains()) {
         (true, false) => return Ok(bare::one_by_one(task.is_sink(), announce)?),
         (true, true) => return Ok(bare::trains(task.is_sink(), announce)?),
         (false, _) => {}
     }
     let mut reactor = Reactor::new()?;
-    let token = if task.is_sink() {
+    let token = if task == Task::FanOut {
+        let limits = HubLimits {
+            messages_per_second: 1_000_000,
+            bytes_per_second: 1 << 30,
+            ..HubLimits::default()
+        };
+        reactor.bind("127.0.0.1:0", Hub::new(&[7; 32], limits))?
+    } else if task.is_sink() {
         reactor.bind("127.0.0.1:0", Sink)?
     } else {
         reactor.bind("127.0.0.1:0", Echo::<Raw>::default())?

@@ -2,14 +2,15 @@
 //!
 //! One static buffer, edge-triggered. They protect from nothing: what cannot be sent is lost.
 
+use std::array;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmsg,
+    sendmmsg, sendmsg, setsockopt, sockopt,
 };
 
 /// Serves until the process is killed.
@@ -54,6 +55,51 @@ pub(crate) fn trains(is_sink: bool, announce: impl FnOnce(u16)) -> io::Result<()
         Ok(())
     })
 }
+
+/// Sends what is published to everybody who has subscribed, and believes everybody.
+pub(crate) fn fan_out(announce: impl FnOnce(u16)) -> io::Result<()> {
+    let mut socket = UdpSocket::bind(([127, 0, 0, 1], 0).into())?;
+    announce(socket.local_addr()?.port());
+    let mut buffer = vec![0; 65_536];
+    let mut everybody: Vec<Option<SockaddrStorage>> = Vec::new();
+    let mut headers = MultiHeaders::preallocate(BATCH, None);
+    serve(&mut socket, |socket| {
+        let (len, from) = socket.recv_from(&mut buffer)?;
+        match buffer.get(5) {
+            Some(3) => {}
+            kind => {
+                if kind == Some(&2) {
+                    everybody.push(Some(from.into()));
+                }
+                socket.send_to(&buffer[..len], from)?;
+                return Ok(());
+            }
+        }
+        let from = SockaddrStorage::from(from);
+        let slices: [_; BATCH] = array::from_fn(|_| [IoSlice::new(&buffer[..len])]);
+        for some in everybody.chunks(BATCH) {
+            // The one who publishes is left out, in the one batch in which it is.
+            let others;
+            let to = if some.contains(&Some(from)) {
+                others = without(some, from);
+                &others[..]
+            } else {
+                some
+            };
+            let flags = MsgFlags::empty();
+            sendmmsg(socket.as_raw_fd(), &mut headers, &slices, to, [], flags)?;
+        }
+        Ok(())
+    })
+}
+
+fn without(some: &[Option<SockaddrStorage>], one: SockaddrStorage) -> Vec<Option<SockaddrStorage>> {
+    let others = some.iter().filter(|other| **other != Some(one));
+    others.copied().collect()
+}
+
+/// Messages of a `sendmmsg`.
+const BATCH: usize = 64;
 
 fn serve(
     socket: &mut UdpSocket,

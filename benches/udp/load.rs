@@ -12,6 +12,7 @@ use windlass::net::{
     Address, Batching, Bind, DatagramOptions, Datagrams, Os, OsDatagram, Transmit,
 };
 
+use super::crowd::Crowd;
 use super::{Task, cpu_ns};
 
 #[derive(Args)]
@@ -50,6 +51,8 @@ struct Client {
     plain: UdpSocket,
     network: Os,
     trains: OsDatagram,
+    /// For [`Task::FanOut`].
+    crowd: Option<Crowd>,
     buffer: Vec<u8>,
 }
 
@@ -66,18 +69,24 @@ impl Client {
         };
         let bind = Bind::on("127.0.0.1:0").map_err(io::Error::other)?;
         let trains = network.bind(Token::from_parts(0, 0), &bind.options(options))?;
+        let crowd = (order.task == Task::FanOut).then(|| Crowd::new(order.port));
+        let crowd = crowd.transpose()?;
         Ok(Client {
             task: order.task,
             to,
             plain,
             network,
             trains,
+            crowd,
             buffer: vec![7; 65_536],
         })
     }
 
     /// Answers how many datagrams the server was sent.
     fn exchange(&mut self) -> io::Result<u64> {
+        if let Some(crowd) = &mut self.crowd {
+            return crowd.publish();
+        }
         match self.task {
             Task::PingPong => self.one_by_one(1, false),
             Task::Echo => self.one_by_one(32, false),
@@ -87,7 +96,7 @@ impl Client {
                 self.await_bytes(TRAIN * LEN)?;
                 Ok(TRAIN as u64)
             }
-            Task::SinkTrains => {
+            Task::SinkTrains | Task::FanOut => {
                 // No more, or a receive buffer that counts each datagram would overflow.
                 for _ in 0..2 {
                     self.send_train()?;
