@@ -49,6 +49,13 @@ impl Buckets {
         (self.datagrams, self.bytes) = self.after(since, len);
     }
 
+    /// Whether it is as good as new.
+    #[cfg(feature = "digest")]
+    pub(crate) fn is_rested(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.origin);
+        self.datagrams <= since && self.bytes <= since
+    }
+
     fn after(&self, since: Duration, len: usize) -> (Duration, Duration) {
         let datagrams = cost(1, self.rates.datagrams_per_second);
         let bytes = cost(len, self.rates.bytes_per_second);

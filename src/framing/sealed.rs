@@ -57,9 +57,11 @@ use crate::buffer::Outbox;
 ///   secrecy uses TLS, and does not need this.
 /// - It cannot keep somebody on the path from delaying or ending the connection; that is noticed.
 /// - **One key, one connection.** Sequence numbers begin at 0: with the same key a second time, the
-///   frames of the first connection are valid in the second.
+///   frames of the first connection are valid in the second. `protocol::auth` makes a fresh key for
+///   each connection of a key that lives longer.
 /// - There is no new key within a connection: after 2^64 - 1 frames, [`EncodeError::Exhausted`].
 /// - A message that is encoded once for many (`Context::encoded`) has a place in one stream only.
+/// - A protocol that knows nothing of it, such as `Echo`, does not seal the end of its stream.
 ///
 /// Tags are compared in constant time. The limit of a payload is the framing's own, less 33 bytes.
 /// `F` is as in [`Checked`](super::Checked), with what is sent being shared rather than copied; a

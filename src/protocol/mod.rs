@@ -5,6 +5,8 @@
 
 mod announcement;
 mod announcer;
+#[cfg(feature = "digest")]
+pub mod auth;
 mod chargen;
 mod context;
 mod datagram;
