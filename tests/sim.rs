@@ -35,6 +35,9 @@ mod hub_client;
 mod lines;
 #[path = "sim/outages.rs"]
 mod outages;
+#[cfg(feature = "digest")]
+#[path = "sim/sealed.rs"]
+mod sealed;
 #[path = "sim/sessions.rs"]
 mod sessions;
 #[cfg(feature = "http")]
