@@ -1,6 +1,6 @@
 //! Why a handshake came to nothing.
 //!
-//! For the side that it is told on; the other one learns less.
+//! For the side that it is told on; the other one learns less. Knows no keys and no connections.
 
 use std::fmt;
 
