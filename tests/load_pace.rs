@@ -1,0 +1,20 @@
+//! The load tester's own parts in virtual time: a known stall is measured as it is.
+//!
+//! The tests stand beside the code, in `examples/load/engine.rs`, which is compiled here once more:
+//! an example that is a test itself would not be built by `cargo test`. Knows no sockets.
+
+#![allow(dead_code, reason = "what the example's other parts use")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../examples/load/alarm.rs"]
+mod alarm;
+#[path = "../examples/load/engine.rs"]
+mod engine;
+#[path = "../examples/load/lane.rs"]
+mod lane;
+#[path = "../examples/load/pace.rs"]
+mod pace;
+#[path = "../examples/load/stats.rs"]
+mod stats;
+#[path = "../examples/load/tcp.rs"]
+mod tcp;
