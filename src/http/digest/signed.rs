@@ -40,8 +40,13 @@ use crate::token::Token;
 /// | other parameters | `tag`, no others; components have none |
 ///
 /// Anything else is answered 401, always in the same words: which rule it was, only the log says
-/// (`debug`). The comparison takes the same time whatever is wrong, and a key that nobody knows
-/// costs as much as one that is known. A body that is not what its digest says is answered 400.
+/// (`debug`). A body that is not what its digest says is answered 400.
+///
+/// **Timing.** Signatures are compared in a time that does not depend on where they differ, and for
+/// a key that nobody knows the same HMAC is made (what `keys` itself takes is yours to see to). No
+/// more than that is equal: fields that are missing, malformed or do not cover enough are refused
+/// before any key is asked for, thus sooner, and what is stale or was here before only after its
+/// signature held. The first tell a peer what it has sent, the last only who has the key.
 ///
 /// **Replays.** A nonce is remembered until its request would be too old, at most
 /// [`Signed::max_nonces`] of them (65,536, some 150 bytes each). Beyond, good requests are answered
