@@ -49,3 +49,9 @@ fn a_connection_that_is_aborted_while_it_lingers_is_reset() {
 fn a_reader_that_is_often_refused_is_promised_one_event_at_a_time() {
     check(12_429, crate::slow::naps);
 }
+
+#[cfg(feature = "digest")]
+#[test]
+fn a_handshake_that_is_kept_back_is_not_undisturbed() {
+    check(3_647, crate::sealed::scenario);
+}

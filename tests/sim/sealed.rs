@@ -127,6 +127,8 @@ struct Tap {
     /// The plan was carried out: what the receiver got is not what was sent.
     is_done: bool,
     is_cut: bool,
+    /// A frame was kept back: a handshake may wait for it in vain.
+    is_delayed: bool,
     /// Frames that have passed each way, as they were sent.
     seen: [Vec<Vec<u8>>; 2],
     held: Option<Vec<u8>>,
@@ -141,6 +143,7 @@ impl Tap {
             plan,
             is_done: false,
             is_cut: false,
+            is_delayed: false,
             seen: Default::default(),
             held: None,
         }
@@ -185,6 +188,7 @@ impl Tap {
             }
             Attack::Reorder => {
                 self.is_done = false;
+                self.is_delayed = true;
                 self.held = Some(frame);
                 Vec::new()
             }
@@ -353,7 +357,7 @@ impl Connection {
                 !(was_attacked && heard.is_whole),
                 format_args!("{:?}: it was not noticed", self.plan),
             )?;
-            let is_undisturbed = !tap.is_done && is_quiet(world);
+            let is_undisturbed = !tap.is_done && !tap.is_delayed && is_quiet(world);
             world.require(
                 heard.is_whole || !is_undisturbed,
                 format_args!(
