@@ -1,7 +1,7 @@
 //! Replaying a record: the same reactor is told the same things in the same order, and is held to
 //! send the same bytes.
 //!
-//! Knows the format of a record, and no protocol.
+//! Knows what a network is asked, and no protocol; the record is the tape's.
 
 use std::cell::{RefCell, RefMut};
 use std::fmt;
@@ -10,15 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
-use super::errno;
 use super::fabric::Flag;
 use super::record::{
-    ACCEPT, BIND, BITS, CLOSE, CLOSE_DATAGRAM, CLOSE_LISTENER, CONNECT, CONNECTED, DIGEST_LEN, FIN,
-    HEADER, JOIN, LEAVE, LISTEN, NOW, OK, POLL, READ, RECEIVE, REGISTER, REPORT, TRAIN, TRANSMIT,
-    UNIX_TIME, UNKNOWN, WOULD_BLOCK, WRITE,
+    ACCEPT, BITS, CLOSE, CLOSE_LISTENER, CONNECT, CONNECTED, FIN, LISTEN, POLL, READ, REGISTER,
+    WRITE,
 };
+use super::tape::{Difference, Tape};
 use crate::net::{Address, Connect, Listen, Network, Readiness, Ready, StreamOptions, Wake};
 use crate::reactor::{Error, Reactor};
 use crate::token::Token;
@@ -35,15 +32,8 @@ pub fn replay(
     record: &[u8],
     set_up: impl FnOnce(&mut Reactor<Replay>) -> Result<(), Error>,
 ) -> Result<Replayed, ReplayError> {
-    let entries = parse(record).ok_or(ReplayError::Damaged)?;
-    let tape = Rc::new(RefCell::new(Tape {
-        entries,
-        next: 0,
-        elapsed: Duration::ZERO,
-        difference: None,
-        bytes: 0,
-        peers: Vec::new(),
-    }));
+    let tape = Tape::of(record).ok_or(ReplayError::Damaged)?;
+    let tape = Rc::new(RefCell::new(tape));
     let mut reactor = Reactor::with_network(Replay {
         origin: super::fabric::origin(),
         tape: Rc::clone(&tape),
@@ -52,19 +42,15 @@ pub fn replay(
         next_datagram: 0,
     });
     let is_set_up = set_up(&mut reactor);
-    if tape.borrow().difference.is_none() {
+    if !tape.borrow().has_differed() {
         is_set_up.map_err(ReplayError::SetUp)?;
         while reactor.turn(None).is_ok() {}
     }
     // What the reactor does when it is dropped is not part of the record.
-    let difference = tape.borrow_mut().difference.take();
-    tape.borrow_mut().entries.clear();
-    match difference {
-        Some(difference) => Err(ReplayError::Differs(difference)),
-        None => Ok(Replayed {
-            bytes: tape.borrow().bytes,
-            elapsed: tape.borrow().elapsed,
-        }),
+    let ended = tape.borrow_mut().end();
+    match ended {
+        Ok((bytes, elapsed)) => Ok(Replayed { bytes, elapsed }),
+        Err(difference) => Err(ReplayError::Differs(difference)),
     }
 }
 
@@ -89,19 +75,6 @@ pub enum ReplayError {
     Differs(Difference),
 }
 
-/// Where a replay differs from its record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// When, since the record began.
-    pub at: Duration,
-    /// The peer of the connection, if it is one that was accepted.
-    pub peer: Option<Address>,
-    /// What was recorded.
-    pub recorded: String,
-    /// What happened instead.
-    pub replayed: String,
-}
-
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,178 +86,6 @@ impl fmt::Display for ReplayError {
 }
 
 impl std::error::Error for ReplayError {}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "after {:?}", self.at)?;
-        if let Some(peer) = &self.peer {
-            write!(f, ", to {peer}")?;
-        }
-        let (recorded, replayed) = (&self.recorded, &self.replayed);
-        write!(f, ":\n  recorded: {recorded}\n  replayed: {replayed}")
-    }
-}
-
-/// One thing that a recorded reactor did, and what it was answered.
-#[derive(Debug)]
-pub(super) struct Entry {
-    kind: u8,
-    number: u32,
-    status: i32,
-    pub(super) bytes: Vec<u8>,
-}
-
-#[derive(Debug)]
-pub(super) struct Tape {
-    entries: Vec<Entry>,
-    next: usize,
-    elapsed: Duration,
-    difference: Option<Difference>,
-    bytes: u64,
-    peers: Vec<Option<Address>>,
-}
-
-impl Tape {
-    /// The recorded answer to what the reactor asks now; an error if it asks something else.
-    fn answer(&mut self, kind: u8, number: u32) -> io::Result<&Entry> {
-        if self.difference.is_some() || self.next >= self.entries.len() {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        let entry = &self.entries[self.next];
-        if (entry.kind, entry.number) != (kind, number) {
-            let recorded = describe(entry);
-            let replayed = name(kind, number);
-            self.differ(number, recorded, replayed);
-            return Err(ErrorKind::Interrupted.into());
-        }
-        self.next += 1;
-        Ok(&self.entries[self.next - 1])
-    }
-
-    pub(super) fn outcome(&mut self, kind: u8, number: u32) -> io::Result<&Entry> {
-        let entry = self.answer(kind, number)?;
-        match entry.status {
-            OK => Ok(entry),
-            WOULD_BLOCK => Err(ErrorKind::WouldBlock.into()),
-            UNKNOWN => Err(ErrorKind::Other.into()),
-            error => Err(errno::error(error)),
-        }
-    }
-
-    /// Whether nothing is left but what a reactor does when it is dropped.
-    fn is_at_its_end(&self) -> bool {
-        let mut rest = self.entries[self.next.min(self.entries.len())..].iter();
-        let is_of_the_end = |kind| {
-            matches!(
-                kind,
-                NOW | UNIX_TIME | CLOSE | CLOSE_LISTENER | CLOSE_DATAGRAM
-            )
-        };
-        rest.all(|entry| is_of_the_end(entry.kind))
-    }
-
-    fn differ(&mut self, number: u32, recorded: String, replayed: String) {
-        let peer = self.peers.get(number as usize).cloned().flatten();
-        self.difference = Some(Difference {
-            at: self.elapsed,
-            peer,
-            recorded,
-            replayed,
-        });
-    }
-
-    /// Compares what is written or sent with what was.
-    pub(super) fn compare(&mut self, kind: u8, number: u32, offered: &[u8]) -> io::Result<usize> {
-        let expected = self.outcome(kind, number)?.bytes.clone();
-        let common = offered.iter().zip(&expected);
-        let common = common.take_while(|(one, other)| one == other).count();
-        // A stream may be offered more than it takes; a datagram is all or nothing.
-        if common < expected.len() || (kind == TRANSMIT && common < offered.len()) {
-            let around = common.saturating_sub(CONTEXT_LEN);
-            let show = |bytes: &[u8]| {
-                let end = bytes.len().min(common + CONTEXT_LEN);
-                format!("\"{}\"", bytes[around.min(end)..end].escape_ascii())
-            };
-            let recorded = format!("{}, byte {common} of a {}", show(&expected), noun(kind));
-            self.differ(number, recorded, show(offered));
-            return Err(ErrorKind::Interrupted.into());
-        }
-        self.bytes += expected.len() as u64;
-        Ok(expected.len())
-    }
-}
-
-/// What an entry is, for people.
-fn describe(entry: &Entry) -> String {
-    let name = name(entry.kind, entry.number);
-    match entry.bytes.len() {
-        len if len > 0 && matches!(entry.kind, READ | WRITE | RECEIVE | TRANSMIT) => format!(
-            "{name} of {len} bytes, \"{}\"",
-            entry.bytes[..len.min(2 * CONTEXT_LEN)].escape_ascii()
-        ),
-        _ => name,
-    }
-}
-
-/// What it is whose bytes differ.
-fn noun(kind: u8) -> &'static str {
-    match kind {
-        TRANSMIT => "datagram",
-        _ => "write",
-    }
-}
-
-fn name(kind: u8, number: u32) -> String {
-    let what = match kind {
-        NOW => return "a look at the clock".into(),
-        UNIX_TIME => return "a look at the wall clock".into(),
-        POLL => return "a poll".into(),
-        LISTEN => "listener opened",
-        ACCEPT => "accept on listener",
-        REGISTER => "registration of connection",
-        CONNECT => "attempt to open connection",
-        CONNECTED => "question for the outcome of connection",
-        READ => "read from connection",
-        WRITE => "write to connection",
-        FIN => "end of our half of connection",
-        CLOSE => "close of connection",
-        CLOSE_LISTENER => "close of listener",
-        BIND => "datagram socket opened",
-        RECEIVE => "receipt on datagram socket",
-        TRANSMIT => "datagram sent by socket",
-        REPORT => "question for reports to datagram socket",
-        TRAIN => "question for trains to datagram socket",
-        JOIN => "joining of a group by datagram socket",
-        LEAVE => "leaving of a group by datagram socket",
-        CLOSE_DATAGRAM => "close of datagram socket",
-        _ => "unknown entry",
-    };
-    format!("{what} {number}")
-}
-
-/// Takes a record apart; `None` if it is damaged.
-fn parse(record: &[u8]) -> Option<Vec<Entry>> {
-    let (body, digest) = record.split_at_checked(record.len().checked_sub(DIGEST_LEN)?)?;
-    if Sha256::digest(body).as_slice() != digest {
-        return None;
-    }
-    let mut rest = body.strip_prefix(HEADER)?;
-    let mut entries = Vec::new();
-    while let Some((&kind, after)) = rest.split_first() {
-        let (number, after) = after.split_first_chunk::<4>()?;
-        let (status, after) = after.split_first_chunk::<4>()?;
-        let (len, after) = after.split_first_chunk::<4>()?;
-        let (bytes, after) = after.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        entries.push(Entry {
-            kind,
-            number: u32::from_le_bytes(*number),
-            status: i32::from_le_bytes(*status),
-            bytes: bytes.to_vec(),
-        });
-        rest = after;
-    }
-    Some(entries)
-}
 
 /// The network of a reactor that is being replayed.
 #[derive(Debug)]
@@ -310,7 +111,7 @@ impl Replay {
     }
 
     fn new_stream(&mut self, peer: Option<Address>) -> ReplayStream {
-        self.tape.borrow_mut().peers.push(peer);
+        self.tape.borrow_mut().add_peer(peer);
         self.next_stream += 1;
         ReplayStream(self.next_stream - 1)
     }
@@ -321,32 +122,11 @@ impl Network for Replay {
     type Listener = ReplayListener;
 
     fn now(&mut self) -> Instant {
-        let mut tape = self.tape.borrow_mut();
-        // Whoever sets the reactor up may look at the clock more often than was recorded.
-        let next = tape.entries.get(tape.next);
-        if let Some(Entry {
-            kind: NOW, bytes, ..
-        }) = next
-            && let Some(nanos) = bytes.first_chunk()
-        {
-            tape.elapsed = Duration::from_nanos(u64::from_le_bytes(*nanos));
-            tape.next += 1;
-        }
-        self.origin + tape.elapsed
+        self.origin + self.tape.borrow_mut().look_at_clock()
     }
 
     fn unix_time(&mut self) -> Option<Duration> {
-        let mut tape = self.tape.borrow_mut();
-        let next = tape.entries.get(tape.next)?;
-        let nanos = next
-            .bytes
-            .first_chunk()
-            .map(|bytes| u64::from_le_bytes(*bytes));
-        if next.kind == UNIX_TIME {
-            tape.next += 1;
-            return nanos.map(Duration::from_nanos);
-        }
-        None
+        self.tape.borrow_mut().look_at_wall_clock()
     }
 
     /// Tells what was told in the record. At its end it fails, which ends the replay.
@@ -377,7 +157,7 @@ impl Network for Replay {
 
     fn listen(&mut self, _: Token, _: &Listen) -> io::Result<ReplayListener> {
         let mut tape = self.tape.borrow_mut();
-        let number = tape.entries.get(tape.next).map_or(0, |entry| entry.number);
+        let number = tape.next_number();
         let entry = tape.outcome(LISTEN, number)?;
         let address = String::from_utf8_lossy(&entry.bytes).parse();
         Ok(ReplayListener(number, address.unwrap_or(Address::Unnamed)))
@@ -448,8 +228,7 @@ impl Network for Replay {
     }
 
     fn peer_addr(&self, stream: &ReplayStream) -> io::Result<Address> {
-        let peers = &self.tape.borrow().peers;
-        let peer = peers.get(stream.0 as usize).cloned().flatten();
+        let peer = self.tape.borrow().peer(stream.0);
         Ok(peer.unwrap_or(Address::Unnamed))
     }
 
@@ -469,9 +248,6 @@ impl Network for Replay {
         false
     }
 }
-
-/// Bytes that are shown before and behind a difference.
-const CONTEXT_LEN: usize = 32;
 
 #[cfg(test)]
 mod tests {
