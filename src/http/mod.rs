@@ -58,6 +58,7 @@ mod reply;
 mod request;
 mod response;
 mod router;
+mod routes;
 mod scan;
 mod server;
 mod service;

@@ -1,6 +1,7 @@
 //! `Router`: paths and methods to handlers.
 //!
-//! Knows requests and responses, and nothing of how they come and go.
+//! What is built up, wrapped and nested; where a request arrives is found in `routes`. Knows
+//! requests and responses, and nothing of how they come and go.
 
 use std::fmt;
 use std::rc::Rc;
@@ -10,12 +11,10 @@ use super::endpoint::{
     without_body, yet_to_come,
 };
 use super::error::RouteError;
-use super::fields::is_token;
-use super::head::Head;
 use super::method::Method;
-use super::paths::Paths;
 use super::request::Request;
 use super::response::Response;
+use super::routes::{Route, Routes, allow};
 use super::service::{Accept, Receiver, Service};
 use super::status::Status;
 
@@ -50,25 +49,11 @@ use super::status::Status;
 /// TRACE is such a method too, unless [`Router::trace`] turns it on.
 #[derive(Default)]
 pub struct Router {
-    paths: Paths,
-    routes: Vec<Route>,
+    routes: Routes,
     fallback: Option<Handler>,
     connect: Option<Handler>,
     wraps: Vec<Wrap>,
     traces: bool,
-    /// The route that something was added to last.
-    last: usize,
-}
-
-/// A pattern with its handlers.
-#[derive(Clone)]
-struct Route {
-    pattern: String,
-    endpoints: Vec<Endpoint>,
-    /// Those of the nested router that the route came from, outermost first.
-    wraps: Vec<Wrap>,
-    /// Of a directory `/`: what answers at the prefix that it is nested below.
-    without_slash: Option<fn(&Request<'_>) -> Response>,
 }
 
 macro_rules! methods {
@@ -146,7 +131,8 @@ impl Router {
             Ok(receiver) => Ok(Box::new(receiver) as Box<dyn Receiver>),
             Err(response) => Err(response),
         };
-        if let Err(error) = self.insert(pattern, Some(method), Action::Pieces(Rc::new(make))) {
+        let action = Action::Pieces(Rc::new(make));
+        if let Err(error) = self.routes.insert(pattern, Some(method), action) {
             panic!("{method} {pattern}: {error}");
         }
         self
@@ -162,13 +148,14 @@ impl Router {
         pattern: &str,
         handler: impl Fn(&mut Request<'_>) -> Response + 'static,
     ) -> Result<(), RouteError> {
-        self.insert(pattern, method, Action::Whole(Rc::new(handler)))
+        let action = Action::Whole(Rc::new(handler));
+        self.routes.insert(pattern, method, action)
     }
 
     /// Allows bodies up to `len` bytes in the handlers that were added last: those of one pattern.
     #[must_use]
     pub fn max_body_len(mut self, len: usize) -> Router {
-        if let Some(route) = self.routes.get_mut(self.last) {
+        if let Some(route) = self.routes.last_mut() {
             for endpoint in &mut route.endpoints {
                 endpoint.max_body_len = Some(len);
             }
@@ -185,13 +172,14 @@ impl Router {
     #[must_use]
     pub fn nest(mut self, prefix: &str, other: Router) -> Router {
         let prefix = prefix.trim_end_matches('/');
-        for route in other.routes {
+        for route in other.routes.into_list() {
             let pattern = match route.pattern.as_str() {
                 "/" if route.without_slash.is_none() && !prefix.is_empty() => prefix.to_owned(),
                 pattern => format!("{prefix}{pattern}"),
             };
             for endpoint in &route.endpoints {
-                self.insert_nested(&pattern, endpoint, &other.wraps, &route.wraps);
+                self.routes
+                    .insert_nested(&pattern, endpoint, &other.wraps, &route.wraps);
             }
             if let Some(handler) = route.without_slash {
                 if prefix.is_empty() {
@@ -204,7 +192,8 @@ impl Router {
                         action,
                         ..endpoint.clone()
                     };
-                    self.insert_nested(prefix, &endpoint, &other.wraps, &route.wraps);
+                    self.routes
+                        .insert_nested(prefix, &endpoint, &other.wraps, &route.wraps);
                 }
             }
         }
@@ -255,7 +244,7 @@ impl Router {
         mut self,
         wrap: impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static,
     ) -> Router {
-        if let Some(route) = self.routes.get_mut(self.last) {
+        if let Some(route) = self.routes.last_mut() {
             route.wraps.insert(0, Wrap::Around(Rc::new(wrap)));
         }
         self
@@ -265,8 +254,9 @@ impl Router {
     /// shown a request whose body is not there yet, and lets it through or refuses it.
     ///
     /// A request with a body is shown to it twice: before the body is read, so that nothing is put
-    /// together (and no `100 Continue` sent) for whoever is refused, and again with the body. What
-    /// is wrapped around a guard sees its refusals.
+    /// together (and no `100 Continue` sent) for whoever is refused, and again with the body, since
+    /// a service around the router need not have asked before. What is wrapped around a guard sees
+    /// its refusals.
     ///
     /// ```
     /// use windlass::http::{Request, Response, Router};
@@ -293,7 +283,7 @@ impl Router {
         mut self,
         guard: impl Fn(&mut Request<'_>) -> Result<(), Response> + 'static,
     ) -> Router {
-        if let Some(route) = self.routes.get_mut(self.last) {
+        if let Some(route) = self.routes.last_mut() {
             route.wraps.insert(0, Wrap::Guard(Rc::new(guard)));
         }
         self
@@ -302,99 +292,16 @@ impl Router {
     /// The route that was added last, `/`, is a directory's: nested below a prefix it is that with
     /// a slash, and `handler` answers without.
     pub(super) fn directory(mut self, handler: fn(&Request<'_>) -> Response) -> Router {
-        if let Some(route) = self.routes.get_mut(self.last) {
+        if let Some(route) = self.routes.last_mut() {
             route.without_slash = Some(handler);
         }
         self
     }
 
-    fn insert(
-        &mut self,
-        pattern: &str,
-        method: Option<&str>,
-        action: Action,
-    ) -> Result<(), RouteError> {
-        if method.is_some_and(|method| !is_token(method.as_bytes())) {
-            return Err(RouteError::Method);
-        }
-        if !pattern.starts_with('/') {
-            return Err(RouteError::Pattern);
-        }
-        let endpoint = Endpoint {
-            method: method.map(str::to_owned),
-            known: method.map_or(Method::Other, |name| Method::of(name.as_bytes())),
-            max_body_len: None,
-            action,
-        };
-        let known = self
-            .routes
-            .iter()
-            .position(|route| route.pattern == pattern);
-        if let Some(index) = known {
-            let endpoints = &mut self.routes[index].endpoints;
-            if endpoints
-                .iter()
-                .any(|other| other.method == endpoint.method)
-            {
-                return Err(RouteError::Taken);
-            }
-            endpoints.push(endpoint);
-            self.last = index;
-            return Ok(());
-        }
-        self.paths.insert(pattern, self.routes.len())?;
-        self.last = self.routes.len();
-        self.routes.push(Route {
-            pattern: pattern.to_owned(),
-            endpoints: vec![endpoint],
-            wraps: Vec::new(),
-            without_slash: None,
-        });
-        Ok(())
-    }
-
-    /// Adds what a nested router has.
-    fn insert_nested(
-        &mut self,
-        pattern: &str,
-        endpoint: &Endpoint,
-        outer: &[Wrap],
-        inner: &[Wrap],
-    ) {
-        let method = endpoint.method.as_deref();
-        match self.insert(pattern, method, endpoint.action.clone()) {
-            Err(error) => panic!("{pattern}: {error}"),
-            Ok(()) => self.complete_last(outer, inner, endpoint),
-        }
-    }
-
-    /// Gives what was inserted last what belongs to it besides its action.
-    fn complete_last(&mut self, outer: &[Wrap], inner: &[Wrap], like: &Endpoint) {
-        let Some(route) = self.routes.get_mut(self.last) else {
-            return;
-        };
-        route.wraps = outer.iter().chain(inner).cloned().collect();
-        if let Some(endpoint) = route.endpoints.last_mut() {
-            endpoint.max_body_len = like.max_body_len;
-        }
-    }
-
-    /// The route of a request's path, and what serves its method there.
-    #[inline]
-    fn find<'a>(&'a self, request: &mut Request<'a>) -> Option<(&'a Route, Option<&'a Endpoint>)> {
-        let head = request.head();
-        let found = self.paths.find(head.path_bytes())?;
-        if let Some(params) = found.params {
-            request.set_params(params);
-        }
-        let route = &self.routes[found.route];
-        Some((route, route.endpoint(head)))
-    }
-
     /// Where a request arrives, and what is wrapped around that by nested routers.
     fn end<'a>(&'a self, request: &mut Request<'a>) -> (End<'a>, &'a [Wrap]) {
         let head = request.head();
-        match self.find(request) {
+        match self.routes.find(request) {
             Some((route, Some(endpoint))) => (End::Endpoint(endpoint), &route.wraps),
             Some((route, None)) => {
                 let end = self.without_endpoint(route, head.method(), request);
@@ -414,10 +321,10 @@ impl Router {
         match method {
             Method::Trace if self.traces => End::Trace,
             Method::Options => {
-                End::Answer(Response::empty(204).header("Allow", &self.allow(&[route])))
+                End::Answer(Response::empty(204).header("Allow", &allow([route], self.traces)))
             }
-            Method::Other if !self.knows(request.head().method_name()) => not_implemented(),
-            _ => End::Answer(Response::error(405).header("Allow", &self.allow(&[route]))),
+            Method::Other if !self.routes.knows(request.head().method_name()) => not_implemented(),
+            _ => End::Answer(Response::error(405).header("Allow", &allow([route], self.traces))),
         }
     }
 
@@ -428,73 +335,17 @@ impl Router {
                 .as_ref()
                 .map_or_else(not_implemented, End::Handler),
             (Method::Options, "*") => {
-                let routes: Vec<&Route> = self.routes.iter().collect();
-                End::Answer(Response::empty(204).header("Allow", &self.allow(&routes)))
+                let allowed = allow(self.routes.list(), self.traces);
+                End::Answer(Response::empty(204).header("Allow", &allowed))
             }
             (Method::Trace, _) if self.traces => End::Trace,
-            (Method::Other, _) if !self.knows(request.head().method_name()) => not_implemented(),
+            (Method::Other, _) if !self.routes.knows(request.head().method_name()) => {
+                not_implemented()
+            }
             _ => match &self.fallback {
                 Some(handler) => End::Handler(handler),
                 None => End::Answer(Response::error(404)),
             },
-        }
-    }
-
-    /// Whether any route has a handler for a method that is not one of the standard.
-    fn knows(&self, method_name: &str) -> bool {
-        let endpoints = self.routes.iter().flat_map(|route| &route.endpoints);
-        endpoints
-            .filter_map(|endpoint| endpoint.method.as_deref())
-            .any(|method| method == method_name)
-    }
-
-    /// The value of `Allow` (RFC 9110, section 10.2.1).
-    fn allow(&self, routes: &[&Route]) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for endpoint in routes.iter().flat_map(|route| &route.endpoints) {
-            match endpoint.method.as_deref() {
-                Some("GET") => names.extend(["GET", "HEAD"]),
-                Some(name) => names.push(name),
-                None => names.extend(Method::ALL.map(Method::name)),
-            }
-        }
-        names.push("OPTIONS");
-        if self.traces {
-            names.push("TRACE");
-        }
-        names.sort_unstable();
-        names.dedup();
-        names.join(", ")
-    }
-}
-
-impl Route {
-    #[inline]
-    fn endpoint(&self, head: &Head<'_>) -> Option<&Endpoint> {
-        let method = head.method();
-        let is_its = |endpoint: &&Endpoint| match method {
-            Method::Other => endpoint.method.as_deref() == Some(head.method_name()),
-            _ => endpoint.known == method,
-        };
-        let own = self.endpoints.iter().find(is_its);
-        own.or_else(|| self.other_endpoint(method))
-    }
-
-    /// What serves a method that has no handler of its own.
-    fn other_endpoint(&self, method: Method) -> Option<&Endpoint> {
-        let get = self
-            .endpoints
-            .iter()
-            .find(|endpoint| endpoint.known == Method::Get);
-        let any = self
-            .endpoints
-            .iter()
-            .find(|endpoint| endpoint.method.is_none());
-        match method {
-            Method::Head => get.or(any),
-            // Never meant by "any".
-            Method::Trace | Method::Connect => None,
-            _ => any,
         }
     }
 }
@@ -504,7 +355,7 @@ impl Service for Router {
     fn call<'a>(&'a self, request: &mut Request<'a>) -> Response {
         // Most often there is a handler with nothing around it.
         if self.wraps.is_empty()
-            && let Some((route, Some(endpoint))) = self.find(request)
+            && let Some((route, Some(endpoint))) = self.routes.find(request)
             && route.wraps.is_empty()
             && let Action::Whole(handler) = &endpoint.action
         {
@@ -588,7 +439,7 @@ impl Router {
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let patterns = self.routes.iter().map(|route| &route.pattern);
+        let patterns = self.routes.list().iter().map(|route| &route.pattern);
         f.debug_list().entries(patterns).finish()
     }
 }
