@@ -20,31 +20,29 @@ impl Session {
     pub(super) fn answer_fixed(
         &mut self,
         response: &Response,
-        asked: &mut Asked,
+        asked: &Asked,
         cx: &mut Cx<'_>,
     ) -> bool {
-        asked.keeps_alive &= !response.closes && !self.is_closing();
+        if response.closes || self.is_closing() {
+            return false;
+        }
         let Some(fixed) = Fixed::of(response, asked) else {
             return false;
         };
         let second = cx.unix_time().as_secs();
         if !self.server.prepared.put(fixed, second, cx.out()) {
-            self.prepare(fixed, response, asked, cx);
-        }
-        if asked.record.is_some() {
-            let len = response.body().map_or(0, <[u8]>::len);
-            asked.complete(response.status, len, cx.now());
+            self.prepare(fixed, response, cx);
         }
         true
     }
 
     /// Gives an answer for the first time in this second.
     #[cold]
-    fn prepare(&mut self, fixed: Fixed, response: &Response, asked: &Asked, cx: &mut Cx<'_>) {
+    fn prepare(&mut self, fixed: Fixed, response: &Response, cx: &mut Cx<'_>) {
         let unix_time = cx.unix_time();
         let body = response.body().unwrap_or_default();
         let framing = Framing::Length(body.len() as u64);
-        let writer = &self.server.writer;
+        let (writer, asked) = (&self.server.writer, &Asked::USUAL);
         writer.put(response, body, framing, asked, unix_time, cx.out());
         let write =
             |buf: &mut Vec<u8>| writer.write(response, body, framing, asked, unix_time, buf);

@@ -104,13 +104,7 @@ mod tests {
     #[test]
     fn an_answer_is_there_for_the_second_that_it_was_written_in() {
         let prepared = Prepared::default();
-        let asked = Asked {
-            version: Version::Http11,
-            method: Method::Get,
-            keeps_alive: true,
-            upgrades: false,
-            record: None,
-        };
+        let asked = Asked::USUAL;
         let of = |body: &'static str| Fixed::of(&Response::text(body), &asked).unwrap();
         static TEXT: &str = "some text, and more of it";
         let (whole, part) = (of(TEXT), of(&TEXT[..4]));
@@ -134,14 +128,7 @@ mod tests {
 
     #[test]
     fn an_answer_with_anything_of_its_own_is_not_prepared() {
-        let usual = || Asked {
-            version: Version::Http11,
-            method: Method::Get,
-            keeps_alive: true,
-            upgrades: false,
-            record: None,
-        };
-        let asked = &usual();
+        let asked = &Asked::USUAL;
         let check =
             |response: Response, asked: &Asked| assert!(Fixed::of(&response, asked).is_none());
         check(Response::text("a").header("B", "c"), asked);
@@ -155,7 +142,7 @@ mod tests {
             |asked| asked.keeps_alive = false,
         ];
         for change in changes {
-            let mut asked = usual();
+            let mut asked = Asked::USUAL;
             change(&mut asked);
             check(Response::text("a"), &asked);
         }

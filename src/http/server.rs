@@ -122,8 +122,11 @@ impl Server {
     /// The protocol of one connection, for a listener's closure; a clone of the server does the
     /// same, and knows besides who the peer is, for the access log.
     pub fn session(&self) -> Stack<Session> {
-        let decoder = Requests::new(Rc::clone(&self.shared.limits));
-        Stack::new(decoder, (), Session::new(Rc::clone(&self.shared)))
+        self.stack(Session::new(Rc::clone(&self.shared)))
+    }
+
+    fn stack(&self, session: Session) -> Stack<Session> {
+        Stack::new(Requests::new(Rc::clone(&self.shared.limits)), (), session)
     }
 
     /// The limits.
@@ -204,7 +207,7 @@ impl IntoDriver for Server {
         } else {
             session
         };
-        Stack::new(Requests::new(Rc::clone(&self.shared.limits)), (), session)
+        self.stack(session)
     }
 }
 

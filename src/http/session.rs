@@ -91,7 +91,7 @@ impl Session {
         self.left == 0
     }
 
-    /// Asked for by nobody could tell whom.
+    /// What an answer is given to that no readable request asked for.
     pub(super) fn asked_nothing(&self, cx: &Cx<'_>) -> Asked {
         let is_logged = self.server.logs_accesses(cx.unix_time().as_secs());
         Asked {
@@ -106,9 +106,9 @@ impl Session {
         if self.exchange.is_some() {
             return overtaken(cx);
         }
-        let mut asked = self.begin(head, cx);
+        let asked = self.begin(head, cx);
         let is_plain = head.expectation() == Expectation::None && body.is_empty();
-        if !is_plain || self.server.is_full() {
+        if !is_plain || self.server.is_full() || asked.record.is_some() {
             let response = match self.refusal_of_head(head) {
                 Some(refusal) => refusal,
                 None if body.is_empty() => self.call(head, body, Fields::default(), cx),
@@ -118,9 +118,9 @@ impl Session {
         }
         let mut request = Request::new(head, body, Fields::default(), cx);
         let response = self.server.service.call(&mut request);
-        if self.answer_fixed(&response, &mut asked, cx) {
-            // It owns nothing, which would have to be found out in order to drop it.
-            mem::forget(response);
+        if self.answer_fixed(&response, &asked, cx) {
+            // They own nothing, which would have to be found out in order to drop them.
+            mem::forget((response, asked));
         } else {
             self.answer(response, asked, cx);
         }

@@ -56,6 +56,15 @@ impl Asked {
         upgrades: false,
         record: None,
     };
+
+    /// What nearly all ask: a GET in HTTP/1.1, on a connection that goes on.
+    pub(crate) const USUAL: Asked = Asked {
+        version: Version::Http11,
+        method: Method::Get,
+        keeps_alive: true,
+        upgrades: false,
+        record: None,
+    };
 }
 
 /// How the peer is told where the body ends.
@@ -289,14 +298,6 @@ const HEAD_LEN: usize = 192;
 mod tests {
     use super::*;
 
-    const ASKED: Asked = Asked {
-        version: Version::Http11,
-        method: Method::Get,
-        keeps_alive: true,
-        upgrades: false,
-        record: None,
-    };
-
     #[track_caller]
     fn check(response: &Response, framing: Framing, asked: &Asked, expected: &str) {
         let mut out = Outbox::new();
@@ -315,27 +316,37 @@ mod tests {
     fn an_answer_has_a_date_and_a_length() {
         let expected = "HTTP/1.1 200 OK\nDATEContent-Type: text/plain; charset=utf-8\n\
                         Content-Length: 2\n\nhi";
-        check(&Response::text("hi"), Framing::Length(2), &ASKED, expected);
+        check(
+            &Response::text("hi"),
+            Framing::Length(2),
+            &Asked::USUAL,
+            expected,
+        );
     }
 
     #[test]
     fn another_status_has_its_own_line() {
         let response = Response::empty(404).header("A", "b");
         let expected = "HTTP/1.1 404 Not Found\nDATEContent-Length: 0\nA: b\n\n";
-        check(&response, Framing::Length(0), &ASKED, expected);
+        check(&response, Framing::Length(0), &Asked::USUAL, expected);
         let expected = "HTTP/1.1 299 \nDATE\n";
-        check(&Response::empty(299), Framing::None, &ASKED, expected);
+        check(
+            &Response::empty(299),
+            Framing::None,
+            &Asked::USUAL,
+            expected,
+        );
     }
 
     #[test]
     fn the_connection_is_told_about_where_the_version_does_not_imply_it() {
         let closes = Asked {
             keeps_alive: false,
-            ..ASKED
+            ..Asked::USUAL
         };
         let old = Asked {
             version: Version::Http10,
-            ..ASKED
+            ..Asked::USUAL
         };
         let response = Response::empty(204);
         let head = "HTTP/1.1 204 No Content\nDATE";
