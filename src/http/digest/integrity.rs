@@ -144,6 +144,16 @@ impl Announced {
         Ok(())
     }
 
+    /// Adds what these fields announce of a body, which may be a part of its representation: then
+    /// a `Repr-Digest` is that of a whole which is not here.
+    pub(super) fn add_all(&mut self, fields: &Fields<'_>, is_partial: bool) -> Result<(), Wrong> {
+        self.add(Scope::Content, fields)?;
+        match is_partial {
+            true => Ok(()),
+            false => self.add(Scope::Repr, fields),
+        }
+    }
+
     /// Whether there is a digest that we can make.
     pub(super) fn is_verifiable(&self) -> bool {
         self.sha256.is_some() || self.sha512.is_some()
@@ -164,6 +174,11 @@ impl Hasher {
             sha256: (trailers || announced.sha256.is_some()).then(Sha256::new),
             sha512: (trailers || announced.sha512.is_some()).then(Sha512::new),
         }
+    }
+
+    /// Whether it makes any digest.
+    pub(super) fn is_active(&self) -> bool {
+        self.sha256.is_some() || self.sha512.is_some()
     }
 
     /// Makes this one too, of what comes from now on.

@@ -44,9 +44,10 @@ use crate::token::Token;
 ///
 /// **Timing.** Signatures are compared in a time that does not depend on where they differ, and for
 /// a key that nobody knows the same HMAC is made (what `keys` itself takes is yours to see to). No
-/// more than that is equal: fields that are missing, malformed or do not cover enough are refused
-/// before any key is asked for, thus sooner, and what is stale or was here before only after its
-/// signature held. The first tell a peer what it has sent, the last only who has the key.
+/// more than that is equal: a request whose fields are missing, malformed or cover too little, or
+/// whose signature has not 32 bytes, is refused sooner, most of them before any key is asked for;
+/// what is stale or was here before only after its signature held. The first tell a peer what it
+/// has sent, the last only who has the key.
 ///
 /// **Replays.** A nonce is remembered until its request would be too old, at most
 /// [`Signed::max_nonces`] of them (65,536, some 150 bytes each). Beyond, good requests are answered
@@ -240,7 +241,9 @@ impl<S: Service> Service for Signed<S> {
             Accept::Refuse(_) => {}
             Accept::Stream(_) => nonces.insert(proof.id, proof.until, None),
             Accept::Buffer(_) => {
-                let until = proof.until.max(now + 2 * self.skew.as_secs());
+                let until = proof
+                    .until
+                    .max(now.saturating_add(self.skew.as_secs().saturating_mul(2)));
                 nonces.insert(proof.id, until, Some(token));
             }
         }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use crate::http::base64;
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, is_token_byte};
 
 /// A field that is no dictionary, or one of more than [`MAX_PARTS`] parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) fn dictionary<'a>(
             if cursor.rest.is_empty() {
                 break;
             }
-            cursor.expect(b',')?;
+            cursor.pass(b',')?;
             cursor.skip(" \t");
             if cursor.rest.is_empty() {
                 return Err(Malformed);
@@ -125,7 +125,8 @@ impl<'a> Cursor<'a> {
         is_next
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Malformed> {
+    /// The next byte has to be this one.
+    fn pass(&mut self, byte: u8) -> Result<(), Malformed> {
         if self.eat(byte) {
             Ok(())
         } else {
@@ -198,7 +199,7 @@ impl<'a> Cursor<'a> {
 
     fn list(&mut self) -> Result<Vec<(Bare<'a>, Params<'a>)>, Malformed> {
         let mut items = Vec::new();
-        self.expect(b'(')?;
+        self.pass(b'(')?;
         loop {
             self.skip(" ");
             if self.eat(b')') {
@@ -217,21 +218,21 @@ impl<'a> Cursor<'a> {
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b'"') => self.string(),
             Some(b':') => {
-                self.expect(b':')?;
+                self.pass(b':')?;
                 let text = self.take(|byte| byte != b':');
-                self.expect(b':')?;
+                self.pass(b':')?;
                 base64::decode(text).ok_or(Malformed)?;
                 Ok(Bare::Bytes(text))
             }
             Some(b'?') => {
-                self.expect(b'?')?;
+                self.pass(b'?')?;
                 match self.eat(b'1') {
                     true => Ok(Bare::Boolean(true)),
-                    false => self.expect(b'0').map(|()| Bare::Boolean(false)),
+                    false => self.pass(b'0').map(|()| Bare::Boolean(false)),
                 }
             }
             Some(b'@') => {
-                self.expect(b'@')?;
+                self.pass(b'@')?;
                 match self.number()? {
                     Bare::Integer(_) => Ok(Bare::Other),
                     _ => Err(Malformed),
@@ -239,9 +240,7 @@ impl<'a> Cursor<'a> {
             }
             Some(b'%') => self.display_string(),
             Some(byte) if byte == b'*' || byte.is_ascii_alphabetic() => {
-                self.take(|byte| {
-                    crate::http::fields::is_token_byte(byte) || matches!(byte, b':' | b'/')
-                });
+                self.take(|byte| is_token_byte(byte) || matches!(byte, b':' | b'/'));
                 Ok(Bare::Other)
             }
             _ => Err(Malformed),
@@ -269,7 +268,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn string(&mut self) -> Result<Bare<'a>, Malformed> {
-        self.expect(b'"')?;
+        self.pass(b'"')?;
         let start = self.rest;
         loop {
             self.take(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
@@ -277,18 +276,18 @@ impl<'a> Cursor<'a> {
             if self.eat(b'"') {
                 return Ok(Bare::String(text));
             }
-            self.expect(b'\\')?;
+            self.pass(b'\\')?;
             if !self.eat(b'"') {
-                self.expect(b'\\')?;
+                self.pass(b'\\')?;
             }
         }
     }
 
     fn display_string(&mut self) -> Result<Bare<'a>, Malformed> {
-        self.expect(b'%')?;
-        self.expect(b'"')?;
+        self.pass(b'%')?;
+        self.pass(b'"')?;
         let text = self.take(|byte| matches!(byte, b' '..=b'~') && byte != b'"');
-        self.expect(b'"')?;
+        self.pass(b'"')?;
         let is_escape = |part: &str| {
             let digits = part.as_bytes().get(..2).unwrap_or_default();
             digits.len() == 2

@@ -92,7 +92,7 @@ fn a_part_has_a_digest_of_its_own_rfc_9530_b_3() {
 }
 
 #[test]
-fn the_digest_of_a_stream_follows_it_rfc_9530_b_10() {
+fn the_digest_of_a_stream_follows_it_rfc_9530_b_11() {
     let repr = format!("Repr-Digest: {HELLO_DIGEST}");
     let content = format!("Content-Digest: {HELLO_DIGEST}");
     let wants = "TE: trailers\r\nWant-Repr-Digest: sha-256=1\r\n";
@@ -166,7 +166,7 @@ fn check_upload(is_required: bool, fields: &str, trailers: &str, status: u16) {
 }
 
 #[test]
-fn a_body_that_is_what_its_digest_says_is_kept_rfc_9530_b_6() {
+fn a_body_that_is_what_its_digest_says_is_kept_rfc_9530_b_7() {
     for name in ["Content-Digest", "Repr-Digest"] {
         check_upload(true, &format!("{name}: {TITLE_DIGEST}\r\n"), "", 200);
         let both = format!(

@@ -83,8 +83,9 @@ pub(super) fn check_whole(request: &Request<'_>, is_required: bool) -> Result<()
     let is_required = is_required && !request.body().is_empty();
     let (fields, trailers) = (request.head().fields(), request.trailers());
     let mut announced = Announced::default();
-    add(&mut announced, &fields, &fields)?;
-    add(&mut announced, &trailers, &fields)?;
+    let is_partial = is_partial(&fields);
+    announced.add_all(&fields, is_partial)?;
+    announced.add_all(&trailers, is_partial)?;
     let mut hasher = Hasher::for_announced(&announced, false);
     hasher.update(request.body());
     end(hasher, &announced, is_required)
@@ -106,29 +107,27 @@ pub(super) struct Check {
     hasher: Hasher,
     is_partial: bool,
     is_required: bool,
-    is_needed: bool,
 }
 
 impl Check {
     pub(super) fn begin(fields: &Fields<'_>, is_required: bool) -> Result<Check, Wrong> {
         let mut announced = Announced::default();
-        add(&mut announced, fields, fields)?;
-        let trailers = come_in_trailers(fields);
-        // A digest behind the body may come though nobody said so, if the body is buffered.
-        let is_needed = is_required || trailers || announced.is_verifiable();
+        let is_partial = is_partial(fields);
+        announced.add_all(fields, is_partial)?;
         Ok(Check {
-            hasher: Hasher::for_announced(&announced, trailers),
+            hasher: Hasher::for_announced(&announced, come_in_trailers(fields)),
             announced,
-            is_partial: is_partial(fields),
+            is_partial,
             is_required,
-            is_needed,
         })
     }
 
-    /// Looks at the body on its way to a receiver. One that is put together is looked at later.
+    /// Looks at the body on its way to a receiver, if there is anything to look for. One that is
+    /// put together is looked at later, with what stands behind it.
     pub(super) fn around(self, accept: Accept) -> Accept {
+        let is_needed = self.is_required || self.hasher.is_active();
         match accept {
-            Accept::Stream(receiver) if self.is_needed => Accept::Stream(Box::new(Checked {
+            Accept::Stream(receiver) if is_needed => Accept::Stream(Box::new(Checked {
                 receiver,
                 check: self,
             })),
@@ -137,21 +136,10 @@ impl Check {
     }
 
     fn end(&mut self, trailers: &Fields<'_>) -> Result<(), Wrong> {
-        self.announced.add(Scope::Content, trailers)?;
-        if !self.is_partial {
-            self.announced.add(Scope::Repr, trailers)?;
-        }
+        self.announced.add_all(trailers, self.is_partial)?;
         let hasher = std::mem::take(&mut self.hasher);
         end(hasher, &self.announced, self.is_required)
     }
-}
-
-fn add(announced: &mut Announced, fields: &Fields<'_>, head: &Fields<'_>) -> Result<(), Wrong> {
-    announced.add(Scope::Content, fields)?;
-    if is_partial(head) {
-        return Ok(());
-    }
-    announced.add(Scope::Repr, fields)
 }
 
 fn is_partial(head: &Fields<'_>) -> bool {
