@@ -10,10 +10,13 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use serde_json::{Value, json};
 
-use windlass::Reactor;
 use windlass::http::wraps;
 use windlass::http::{AccessLog, Limits, Pulled, Response, Router, Server};
-use windlass::net::{Memory, MemoryPeer};
+
+#[path = "common/http_world.rs"]
+mod world;
+
+use world::World;
 
 /// Keeps the lines of each thread, which is each test's own.
 struct Kept;
@@ -58,54 +61,25 @@ fn object() -> Value {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-struct World {
-    memory: Memory,
-    reactor: Reactor<Memory>,
-    peer: MemoryPeer,
-}
-
 impl World {
     fn new(format: AccessLog) -> World {
         let limits = Limits {
             max_body_len: 1000,
             ..Limits::default()
         };
-        World::with(Server::with_limits(site(), limits).access_log(format))
+        World::logged(Server::with_limits(site(), limits).access_log(format))
     }
 
-    fn with(server: Server) -> World {
+    /// A server whose lines are kept.
+    fn logged(server: Server) -> World {
         // Another test may have been first.
         let _ = log::set_logger(&Kept);
         log::set_max_level(LevelFilter::Info);
-        let memory = Memory::new();
-        let mut reactor = Reactor::with_network(memory.clone());
-        reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
-        let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
-        World {
-            memory,
-            reactor,
-            peer,
-        }
-    }
-
-    fn turn(&mut self) {
-        for _ in 0..3 {
-            self.reactor.turn(Some(Duration::ZERO)).unwrap();
-        }
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        assert_eq!(self.peer.send(bytes.as_ref()), bytes.as_ref().len());
-        self.turn();
+        World::with(server)
     }
 
     fn get(&mut self, path: &str) {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.memory.advance(time);
-        self.turn();
+        self.put(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
     }
 }
 
@@ -164,7 +138,7 @@ fn a_line_is_in_the_common_log_format_and_has_the_duration_behind_it() {
     check(&line(), r#""GET /fields HTTP/1.1" 200 4 0.000000"#);
     world.get("/none");
     check(&line(), r#""GET /none HTTP/1.1" 204 0 0.000000"#);
-    world.send("M-SEARCH /nowhere HTTP/1.0\r\n\r\n");
+    world.put("M-SEARCH /nowhere HTTP/1.0\r\n\r\n");
     let last = line();
     assert!(last.contains(r#""M-SEARCH /nowhere HTTP/1.0" "#), "{last}");
 }
@@ -186,7 +160,7 @@ fn the_date_is_the_one_of_the_answer() {
 #[test]
 fn the_combined_form_has_referer_and_user_agent() {
     let mut world = World::new(AccessLog::Combined);
-    world.send("GET / HTTP/1.1\r\nHost: h\r\nuser-agent: a b\r\nReferer: http://r/\r\n\r\n");
+    world.put("GET / HTTP/1.1\r\nHost: h\r\nuser-agent: a b\r\nReferer: http://r/\r\n\r\n");
     let expected = r#""GET / HTTP/1.1" 200 4 "http://r/" "a b" 0.000000"#;
     check(&line(), expected);
     world.get("/");
@@ -196,7 +170,7 @@ fn the_combined_form_has_referer_and_user_agent() {
 #[test]
 fn the_json_form_is_an_object_with_everything() {
     let mut world = World::new(AccessLog::Json);
-    world.send("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: c\r\n\r\n");
+    world.put("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: c\r\n\r\n");
     let mut object = object();
     let time = object["time"].take();
     assert_eq!(time.as_str().unwrap().len(), "1994-11-06T08:49:37Z".len());
@@ -221,7 +195,7 @@ fn what_a_peer_sends_forges_neither_a_line_nor_a_field() {
     let evil = "GET /\"\\%0d%0a?\"&\\ HTTP/1.1\r\nHost: h\r\n\
                 Referer: \" 200 0 \"\r\nUser-Agent: \\\"\t\u{fc}\u{2028}\r\n\r\n";
     let mut world = World::new(AccessLog::Combined);
-    world.send(evil);
+    world.put(evil);
     let line = line();
     let (_, rest) = line.split_once("] ").unwrap();
     let expected = r#""GET /\x22\x5C%0d%0a?\x22&\x5C HTTP/1.1" "#;
@@ -231,7 +205,7 @@ fn what_a_peer_sends_forges_neither_a_line_nor_a_field() {
     assert!(line.bytes().all(|byte| (b' '..0x7f).contains(&byte)));
 
     let mut world = World::new(AccessLog::Json);
-    world.send(evil);
+    world.put(evil);
     let object = object();
     assert_eq!(object["target"], "/\"\\%0d%0a?\"&\\");
     assert_eq!(object["referer"], "\" 200 0 \"");
@@ -242,9 +216,9 @@ fn what_a_peer_sends_forges_neither_a_line_nor_a_field() {
 #[test]
 fn the_bytes_are_those_of_the_body_that_was_sent() {
     let mut world = World::new(AccessLog::Common);
-    world.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    world.put("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
     check(&line(), r#""HEAD / HTTP/1.1" 200 0 0.000000"#);
-    world.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+    world.put("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
     check(&line(), r#""POST /echo HTTP/1.1" 200 3 0.000000"#);
 }
 
@@ -253,13 +227,13 @@ fn an_answer_that_takes_longer_is_logged_once_when_it_is_complete() {
     let mut world = World::new(AccessLog::Common);
     world.get("/later");
     assert!(lines().is_empty());
-    world.pass(SECOND);
+    world.advance(SECOND);
     check(&line(), r#""GET /later HTTP/1.1" 200 4 1.000000"#);
 
     world.get("/three");
-    world.pass(SECOND);
+    world.advance(SECOND);
     assert!(lines().is_empty());
-    world.pass(SECOND);
+    world.advance(SECOND);
     check(&line(), r#""GET /three HTTP/1.1" 200 15 2.000000"#);
 
     world.get("/large");
@@ -276,24 +250,24 @@ fn an_answer_that_takes_longer_is_logged_once_when_it_is_complete() {
 #[test]
 fn a_body_that_takes_its_time_counts_from_the_head() {
     let mut world = World::new(AccessLog::Common);
-    world.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na");
-    world.pass(SECOND);
-    world.send("bc");
+    world.put("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na");
+    world.advance(SECOND);
+    world.put("bc");
     check(&line(), r#""POST /echo HTTP/1.1" 200 3 1.000000"#);
 }
 
 #[test]
 fn what_is_refused_is_logged() {
     let mut world = World::new(AccessLog::Common);
-    world.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n");
+    world.put("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n");
     check(&line(), r#""POST /echo HTTP/1.1" 413 17 0.000000"#);
 
     let mut world = World::new(AccessLog::Common);
-    world.send("GET /\" 200 HTTP/1.1\r\n\r\n");
+    world.put("GET /\" 200 HTTP/1.1\r\n\r\n");
     check(&line(), r#""-" 400 11 0.000000"#);
 
     let mut world = World::new(AccessLog::Json);
-    world.send("POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    world.put("POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
     let object = object();
     assert_eq!(
         (&object["target"], &object["status"]),
@@ -302,15 +276,15 @@ fn what_is_refused_is_logged() {
 
     // A head that does not end.
     let mut world = World::new(AccessLog::Common);
-    world.send("GET / HT");
-    world.pass(Duration::from_secs(11));
+    world.put("GET / HT");
+    world.advance(Duration::from_secs(11));
     check(&line(), r#""-" 408 15 0.000000"#);
 
     let limits = Limits {
         max_concurrent: Some(0),
         ..Limits::default()
     };
-    let mut world = World::with(Server::with_limits(site(), limits));
+    let mut world = World::logged(Server::with_limits(site(), limits));
     world.get("/");
     check(&line(), r#""GET / HTTP/1.1" 503 19 0.000000"#);
 }
@@ -318,7 +292,7 @@ fn what_is_refused_is_logged() {
 #[test]
 fn an_answer_that_cannot_be_sent_is_logged_as_what_was_sent_instead() {
     let router = Router::new().get("/", |_| Response::text("a").header("B", "c\r\n"));
-    let mut world = World::with(Server::new(router));
+    let mut world = World::logged(Server::new(router));
     world.get("/");
     check(&line(), r#""GET / HTTP/1.1" 500 21 0.000000"#);
 }
@@ -328,7 +302,7 @@ fn a_refusal_by_what_is_wrapped_around_is_logged() {
     let router = Router::new()
         .get("/", |_| Response::text("secret"))
         .guard(wraps::basic_auth("here", |_, _| false));
-    let mut world = World::with(Server::new(router));
+    let mut world = World::logged(Server::new(router));
     world.get("/");
     let line = line();
     assert!(line.contains(r#""GET / HTTP/1.1" 401 "#), "{line}");
@@ -337,9 +311,9 @@ fn a_refusal_by_what_is_wrapped_around_is_logged() {
 #[test]
 fn a_connection_that_is_handed_over_is_logged_with_its_last_request() {
     let mut world = World::new(AccessLog::Common);
-    world.send("GET /up HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    world.put("GET /up HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
     check(&line(), r#""GET /up HTTP/1.1" 101 0 0.000000"#);
-    world.send("GET / HTTP/1.1\r\n\r\n");
+    world.put("GET / HTTP/1.1\r\n\r\n");
     assert!(lines().is_empty());
 }
 
@@ -389,7 +363,7 @@ fn every_request_of_a_pipeline_has_its_line_in_order() {
     let requests: String = (0..20)
         .map(|number| format!("GET /?{number} HTTP/1.1\r\nHost: h\r\n\r\n"))
         .collect();
-    world.send(requests);
+    world.put(requests);
     let lines = lines();
     assert_eq!(lines.len(), 20);
     for (number, line) in lines.iter().enumerate() {
@@ -430,5 +404,4 @@ fn a_logger_that_does_not_want_them_costs_no_allocation() {
     assert!(line.starts_with("- - - ["), "{line}");
 }
 
-const ADDRESS: &str = "127.0.0.1:8080";
 const SECOND: Duration = Duration::from_secs(1);

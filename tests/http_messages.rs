@@ -19,9 +19,12 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use windlass::Reactor;
 use windlass::http::{Reply, Response, Router, Server};
-use windlass::net::{Memory, MemoryPeer};
+
+#[path = "common/http_world.rs"]
+mod world;
+
+use world::World;
 
 /// What is promised, and by which tests it is held.
 const PROMISES: &[(&str, &[&str])] = &[
@@ -452,37 +455,11 @@ fn read_all(folder: &Path, sources: &mut String) {
     }
 }
 
-struct World {
-    memory: Memory,
-    reactor: Reactor<Memory>,
-    peer: MemoryPeer,
-}
-
-impl World {
-    fn new(router: Router) -> World {
-        let memory = Memory::new();
-        let mut reactor = Reactor::with_network(memory.clone());
-        let server = Server::new(router);
-        reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
-        let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
-        World {
-            memory,
-            reactor,
-            peer,
-        }
-    }
-
-    fn turn(&mut self) {
-        for _ in 0..3 {
-            self.reactor.turn(Some(Duration::ZERO)).unwrap();
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> usize {
-        let sent = self.peer.send(bytes);
-        self.turn();
-        sent
-    }
+/// Sends as much as is taken.
+fn send(world: &mut World, bytes: &[u8]) -> usize {
+    let sent = world.peer.send(bytes);
+    world.turn();
+    sent
 }
 
 /// A router whose `/` leaves its reply in the cell.
@@ -499,12 +476,12 @@ fn waiting() -> (Router, Rc<Cell<Option<Reply>>>) {
 
 #[test]
 fn who_goes_on_behind_a_malformed_request_still_gets_its_answer() {
-    let mut world = World::new(Router::new());
-    world.send(b"GET / HTTP/1.1\r\nHost : h\r\n\r\n");
+    let mut world = World::with(Server::new(Router::new()));
+    send(&mut world, b"GET / HTTP/1.1\r\nHost : h\r\n\r\n");
     // It knows nothing of its mistake yet: all of this is thrown away.
     let mut sent = 0;
     while sent < 1_000_000 {
-        let taken = world.send(&[b'x'; 10_000]);
+        let taken = send(&mut world, &[b'x'; 10_000]);
         assert_ne!(taken, 0, "after {sent} bytes");
         sent += taken;
     }
@@ -519,12 +496,12 @@ fn who_goes_on_behind_a_malformed_request_still_gets_its_answer() {
 #[test]
 fn while_an_answer_is_awaited_nothing_more_is_read() {
     let (router, cell) = waiting();
-    let mut world = World::new(router);
+    let mut world = World::with(Server::new(router));
     let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-    world.send(request);
+    send(&mut world, request);
     let capacity = 10_000;
     world.peer.set_capacity(capacity);
-    let sent: usize = (0..1000).map(|_| world.send(request)).sum();
+    let sent: usize = (0..1000).map(|_| send(&mut world, request)).sum();
     assert_eq!(sent, capacity, "what the network holds");
     assert!(world.peer.received().is_empty());
     let (to, answer) = cell.take().unwrap().into_mail(Response::text("first"));
@@ -538,9 +515,9 @@ fn while_an_answer_is_awaited_nothing_more_is_read() {
 #[test]
 fn a_reply_answers_from_another_thread() {
     let (router, cell) = waiting();
-    let mut world = World::new(router);
+    let mut world = World::with(Server::new(router));
     let remote = world.reactor.remote().unwrap();
-    world.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    send(&mut world, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     let reply = cell.take().unwrap();
     let elsewhere = thread::spawn(move || {
         assert!(!reply.is_gone());
@@ -553,5 +530,3 @@ fn a_reply_answers_from_another_thread() {
     let received = world.peer.received();
     assert!(received.ends_with(b"from afar"), "{received:?}");
 }
-
-const ADDRESS: &str = "127.0.0.1:8080";

@@ -11,48 +11,24 @@ use std::time::Duration;
 use windlass::http::{
     Fields, Flow, Limits, Nudge, Pulled, Receiver, Reply, Request, Response, Router, Server, Source,
 };
-use windlass::net::{Memory, MemoryPeer};
-use windlass::{Context, Echo, Gone, Intents, Lines, Protocol, Raw, Reactor, Token};
+use windlass::{Context, Echo, Gone, Intents, Lines, Protocol, Raw, Token};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
+#[path = "common/http_world.rs"]
+mod world;
 
 use answers::{Answer, parse};
-
-/// A server on a network in memory, with one client.
-struct World {
-    memory: Memory,
-    reactor: Reactor<Memory>,
-    peer: MemoryPeer,
-}
+use world::{ADDRESS, World};
 
 impl World {
     fn new(router: Router) -> World {
         World::with(Server::new(router))
     }
 
-    fn with(server: Server) -> World {
-        let memory = Memory::new();
-        let mut reactor = Reactor::with_network(memory.clone());
-        reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
-        let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
-        World {
-            memory,
-            reactor,
-            peer,
-        }
-    }
-
-    fn turn(&mut self) {
-        for _ in 0..3 {
-            self.reactor.turn(Some(Duration::ZERO)).unwrap();
-        }
-    }
-
     /// Sends, and takes what comes back.
     fn send(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
-        assert_eq!(self.peer.send(bytes.as_ref()), bytes.as_ref().len());
-        self.turn();
+        self.put(bytes);
         self.peer.received()
     }
 
@@ -62,8 +38,7 @@ impl World {
 
     /// Time passes; takes what has come then.
     fn pass(&mut self, time: Duration) -> Vec<u8> {
-        self.memory.advance(time);
-        self.turn();
+        self.advance(time);
         self.peer.received()
     }
 }
@@ -547,5 +522,4 @@ fn a_middleware_refuses_an_upload_before_it_is_read() {
     assert!(world.peer.is_finished());
 }
 
-const ADDRESS: &str = "10.0.0.1:80";
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,49 @@
+//! An HTTP server on a network in memory, with one client. Knows the server's public side alone.
+
+#![allow(dead_code, reason = "each test uses its own part of this")]
+
+use std::time::Duration;
+
+use windlass::Reactor;
+use windlass::http::Server;
+use windlass::net::{Memory, MemoryPeer};
+
+pub(crate) struct World {
+    pub(crate) memory: Memory,
+    pub(crate) reactor: Reactor<Memory>,
+    pub(crate) peer: MemoryPeer,
+}
+
+impl World {
+    pub(crate) fn with(server: Server) -> World {
+        let memory = Memory::new();
+        let mut reactor = Reactor::with_network(memory.clone());
+        reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
+        let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
+        World {
+            memory,
+            reactor,
+            peer,
+        }
+    }
+
+    pub(crate) fn turn(&mut self) {
+        for _ in 0..3 {
+            self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+
+    /// Sends, and takes nothing of what comes back.
+    pub(crate) fn put(&mut self, bytes: impl AsRef<[u8]>) {
+        assert_eq!(self.peer.send(bytes.as_ref()), bytes.as_ref().len());
+        self.turn();
+    }
+
+    /// Time passes.
+    pub(crate) fn advance(&mut self, time: Duration) {
+        self.memory.advance(time);
+        self.turn();
+    }
+}
+
+pub(crate) const ADDRESS: &str = "127.0.0.1:8080";
