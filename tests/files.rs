@@ -8,6 +8,8 @@
     reason = "tests may use threads; the rules are for the library"
 )]
 
+mod running;
+
 /// Its parts, for what is tested without a process.
 #[allow(dead_code)]
 #[path = "../examples/files"]
@@ -22,11 +24,11 @@ mod example {
     pub(crate) mod wire;
 }
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -39,9 +41,7 @@ use example::refusal::Code;
 use example::server::Service;
 use example::store::{Fsync, Store};
 use example::wire::{Message, Wire};
-
-/// How long an answer may take: a bound for what is broken, never a wait.
-const PATIENCE: Duration = Duration::from_secs(20);
+use running::{PATIENCE, Running, command};
 
 // --- What the tests share ---------------------------------------------------------------------
 
@@ -73,46 +73,27 @@ impl Drop for Folder {
     }
 }
 
-fn example() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    // target/PROFILE/deps/TEST, and target/PROFILE/examples/NAME.
-    let path = test.ancestors().nth(2).unwrap().join("examples/files");
-    assert!(path.exists(), "cargo build --examples");
-    path
-}
-
 /// A server, until this is dropped.
 struct Server {
-    child: Child,
     address: String,
-    _stdout: BufReader<std::process::ChildStdout>,
+    running: Running,
 }
 
 impl Server {
     fn start(root: &Path, options: &[&str]) -> Server {
-        let mut command = Command::new(example());
-        command.arg("serve").arg(root).args(options);
+        let mut command = command("files", &["serve"]);
+        command.arg(root).args(options);
         Server::spawn(command)
     }
 
     fn spawn(mut command: Command) -> Server {
-        let mut child = command
+        command
             .args(["--listen", "127.0.0.1:0", "--fsync", "none"])
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on tcp://");
-        let address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+            .stderr(Stdio::null());
+        let running = Running::spawn("files", command, 1);
         Server {
-            child,
-            address,
-            _stdout: stdout,
+            address: running.address().to_owned(),
+            running,
         }
     }
 
@@ -121,13 +102,6 @@ impl Server {
         let mut peer = Peer::connect(&self.address);
         peer.send(message);
         peer.receive()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -164,12 +138,8 @@ fn encoded(message: Message<'_>) -> Vec<u8> {
 }
 
 fn client(address: &str, command: &str, arguments: &[&Path]) -> Command {
-    let mut client = Command::new(example());
-    client
-        .args([command, address])
-        .args(arguments)
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
+    let mut client = self::command("files", &[command, address]);
+    client.args(arguments);
     client
 }
 
@@ -526,7 +496,7 @@ fn whoever_is_killed_leaves_files_that_are_whole_or_go_on() {
                 .unwrap();
             let is_server = random.below(2) == 0;
             let victim = if is_server {
-                &mut server.child
+                &mut server.running.child
             } else {
                 &mut child
             };
@@ -747,9 +717,10 @@ fn a_full_disk_is_told_and_the_server_goes_on() {
     let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
     shell
         .args(["-c", script, "sh"])
-        .arg(example())
+        .arg(running::path("files"))
         .arg("serve")
-        .arg(folder.there(""));
+        .arg(folder.there(""))
+        .env_remove("RUST_LOG");
     let server = Server::spawn(shell);
     fs::write(folder.here("large"), vec![1; 8 * BLOCK_LEN]).unwrap();
     fs::write(folder.here("small"), "small").unwrap();

@@ -7,82 +7,30 @@
 // Servers that misbehave stand on threads of their own: they may block.
 #![allow(clippy::disallowed_methods)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod running;
+
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::process::{self, Child, Command, Output, Stdio};
+use std::process::{self, Output};
 use std::{env, fs, thread};
 
 use serde_json::Value;
 
-fn command(name: &str, args: &[&str]) -> Command {
-    let test = env::current_exe().expect("a test knows where it lies");
-    // target/PROFILE/deps/TEST, and target/PROFILE/examples/NAME.
-    let profile = test.ancestors().nth(2).expect("the folder of the profile");
-    let path = profile.join("examples").join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: cargo build --examples",
-        path.display()
-    );
-    let mut command = Command::new(path);
-    command
-        .args(args)
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
-    command
-}
+use running::{Running, check_exit};
 
-/// An example that serves until this is dropped.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    #[track_caller]
-    fn start(name: &str, args: &[&str]) -> Server {
-        let mut child = command(name, args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
-        let stdout = child.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("standard output");
-        let (_, address) = line.trim_end().split_once("://").expect("an address");
-        Server {
-            child,
-            address: address.to_owned(),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-/// Runs `load`, and expects it to end with that status.
+/// Runs `load` with these words, and expects it to end with that status.
 #[track_caller]
-fn load(args: &[&str], status: i32) -> Output {
-    let output = command("load", args).output().expect("the example starts");
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{args:?}:\n{out}{err}");
-    output
+fn load(line: &str, status: i32) -> Output {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    check_exit("load", &args, status)
 }
 
 /// Runs `load`, and answers with what it measured.
 #[track_caller]
-fn measured(args: &[&str], status: i32) -> Value {
+fn measured(line: &str, status: i32) -> Value {
     let path = scratch("json");
-    let path = path.to_str().expect("a path of letters");
-    let mut args = args.to_vec();
-    args.extend(["--json", path]);
-    load(&args, status);
-    let json = fs::read(path).expect("it was written");
+    load(&format!("{line} --json {}", path.display()), status);
+    let json = fs::read(&path).expect("it was written");
     _ = fs::remove_file(path);
     serde_json::from_slice(&json).expect("it is JSON")
 }
@@ -91,10 +39,6 @@ fn scratch(kind: &str) -> std::path::PathBuf {
     let thread = thread::current();
     let name = thread.name().unwrap_or("test").replace(':', "_");
     env::temp_dir().join(format!("windlass-{}-{name}.{kind}", process::id()))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A server that gives the same answer to each connection's first request, and closes it.
@@ -113,29 +57,29 @@ fn answering(answer: &'static str) -> SocketAddr {
     address
 }
 
+/// An address at which nobody listens.
+fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
 #[test]
 fn every_request_of_a_count_is_sent_and_answered_once() {
-    let server = Server::start("http", &["127.0.0.1:0"]);
-    let url = format!("http://{}/plaintext", server.address);
-    for options in [
-        &[][..],
-        &["-p", "16"],
-        &["--no-keep-alive"],
-        &["--think", "1ms"],
-    ] {
-        let mut args = vec!["http", &url, "-n", "500", "-c", "8", "--max-errors", "0"];
-        args.extend(options);
-        let run = measured(&args, 0);
-        assert_eq!(run["requests"], 500, "{options:?}");
-        assert_eq!(run["error_count"], 0, "{options:?}");
-        assert!(run["latency_ns"]["p50"].as_u64() > Some(0), "{options:?}");
+    let server = Running::start("http", &["127.0.0.1:0"]);
+    let url = format!("http://{}/plaintext", server.address());
+    for options in ["", "-p 16", "--no-keep-alive", "--think 1ms"] {
+        let line = format!("http {url} -n 500 -c 8 --max-errors 0 {options}");
+        let run = measured(&line, 0);
+        assert_eq!(run["requests"], 500, "{options}");
+        assert_eq!(run["error_count"], 0, "{options}");
+        assert!(run["latency_ns"]["p50"].as_u64() > Some(0), "{options}");
     }
 }
 
 #[test]
 fn every_framing_is_echoed() {
     let tcp = ["raw", "lines", "length"]
-        .map(|framing| Server::start("echo", &["127.0.0.1:0", "--framing", framing]));
+        .map(|framing| Running::start("echo", &["127.0.0.1:0", "--framing", framing]));
     for (framing, server) in [
         ("raw", &tcp[0]),
         ("fixed", &tcp[0]),
@@ -150,8 +94,8 @@ fn every_framing_is_echoed() {
         ("lines", &tcp[1]),
         ("length32", &tcp[2]),
     ] {
-        let args = ["tcp", &server.address, "--framing", framing, "-n", "200"];
-        let run = measured(&[&args[..], &["-c", "4", "-p", "3"]].concat(), 0);
+        let to = server.address();
+        let run = measured(&format!("tcp {to} --framing {framing} -n 200 -c 4 -p 3"), 0);
         assert_eq!(run["requests"], 200, "{framing}");
         assert_eq!(run["error_count"], 0, "{framing}");
     }
@@ -160,7 +104,7 @@ fn every_framing_is_echoed() {
 #[test]
 fn datagrams_are_echoed_and_lost_ones_are_counted() {
     let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let address = server.local_addr().expect("an address").to_string();
+    let address = server.local_addr().expect("an address");
     thread::spawn(move || {
         let mut buf = [0; 2048];
         for number in 0_u32.. {
@@ -173,108 +117,74 @@ fn datagrams_are_echoed_and_lost_ones_are_counted() {
             }
         }
     });
-    let args = [
-        "udp",
-        &address,
-        "-n",
-        "100",
-        "-c",
-        "4",
-        "--timeout",
-        "200ms",
-    ];
-    let run = measured(&args, 0);
+    let run = measured(&format!("udp {address} -n 100 -c 4 --timeout 200ms"), 0);
     assert_eq!(run["requests"], 90);
     assert_eq!(run["errors"]["timeout"], 10);
 }
 
 #[test]
 fn what_is_wrong_is_counted_by_kind_and_fails_the_run() {
-    let check = |answer: &'static str, options: &[&str], kind: &str| {
-        let url = format!("http://{}/", answering(answer));
-        let mut args = vec!["http", &url, "-c", "1", "-n", "3", "--max-errors", "0"];
-        args.extend(options);
-        let run = measured(&args, 1);
+    let check = |answer: &'static str, options: &str, kind: &str| {
+        let to = answering(answer);
+        let run = measured(
+            &format!("http http://{to}/ -c 1 -n 3 --max-errors 0 {options}"),
+            1,
+        );
         assert_eq!(run["errors"][kind], 3, "{answer:?}: {}", run["errors"]);
     };
     let good = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nahoy";
     let bad = "HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    check(bad, &[], "status");
-    check(good, &["--expect-status", "204"], "status");
-    check(good, &["--expect-length", "5"], "length");
-    check(good, &["--expect-sha256", &"00".repeat(32)], "content");
-    check("ICY 200 OK\r\n\r\n", &[], "malformed");
-    check("HTTP/1.1 200 OK\r\nContent-Le", &[], "closed");
+    let zeros = format!("--expect-sha256 {}", "00".repeat(32));
+    check(bad, "", "status");
+    check(good, "--expect-status 204", "status");
+    check(good, "--expect-length 5", "length");
+    check(good, &zeros, "content");
+    check("ICY 200 OK\r\n\r\n", "", "malformed");
+    check("HTTP/1.1 200 OK\r\nContent-Le", "", "closed");
 }
 
 #[test]
 fn a_good_digest_is_good() {
-    let url = format!(
-        "http://{}/",
-        answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc")
-    );
+    let to = answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
     // FIPS 180-2, appendix B.1.
     let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    let args = [
-        "http",
-        &url,
-        "-c",
-        "1",
-        "-n",
-        "2",
-        "--expect-sha256",
-        digest,
-    ];
-    assert_eq!(measured(&args, 0)["requests"], 2);
+    let line = format!("http http://{to}/ -c 1 -n 2 --expect-sha256 {digest}");
+    assert_eq!(measured(&line, 0)["requests"], 2);
 }
 
 #[test]
 fn a_server_that_answers_nothing_is_timed_out() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    let args = [
-        "tcp",
-        &address,
-        "-c",
-        "2",
-        "-d",
-        "100ms",
-        "--timeout",
-        "100ms",
-    ];
-    let run = measured(&args, 1);
+    let to = listener.local_addr().expect("an address");
+    let run = measured(&format!("tcp {to} -c 2 -d 100ms --timeout 100ms"), 1);
     assert_eq!(run["requests"], 0);
     assert!(run["errors"]["timeout"].as_u64() >= Some(2), "{run}");
 }
 
 #[test]
 fn nobody_there_is_an_error_of_its_kind() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    let run = measured(&["tcp", &address, "-c", "2", "-d", "50ms"], 1);
+    let run = measured(&format!("tcp {} -c 2 -d 50ms", nobody()), 1);
     assert!(run["errors"]["connect"].as_u64() >= Some(2), "{run}");
 }
 
 #[test]
 fn a_limit_that_is_not_kept_is_status_1() {
-    let server = Server::start("echo", &["127.0.0.1:0"]);
-    let args = ["tcp", &server.address, "-n", "50", "-c", "1"];
-    load(&[&args[..], &["--max-p99", "1h"]].concat(), 0);
-    load(&[&args[..], &["--max-p99", "0.001us"]].concat(), 1);
+    let server = Running::start("echo", &["127.0.0.1:0"]);
+    let line = format!("tcp {} -n 50 -c 1", server.address());
+    load(&format!("{line} --max-p99 1h"), 0);
+    load(&format!("{line} --max-p99 0.001us"), 1);
 }
 
 #[test]
 fn a_file_of_requests_is_asked_in_turn() {
-    let server = Server::start("http", &["127.0.0.1:0"]);
+    let server = Running::start("http", &["127.0.0.1:0"]);
     let path = scratch("txt");
-    let base = format!("http://{}", server.address);
+    let base = format!("http://{}", server.address());
     let requests =
         format!("# three\nGET {base}/plaintext\n\nHEAD {base}/plaintext\nPOST {base}/echo ahoy\n");
     fs::write(&path, requests).expect("a file");
-    let file = path.to_str().expect("a path of letters");
     let run = measured(
-        &["http", "--file", file, "-n", "90", "-c", "3", "-p", "2"],
+        &format!("http --file {} -n 90 -c 3 -p 2", path.display()),
         0,
     );
     assert_eq!(
@@ -286,65 +196,49 @@ fn a_file_of_requests_is_asked_in_turn() {
 
 #[test]
 fn two_runs_are_compared() {
-    let server = Server::start("echo", &["127.0.0.1:0"]);
+    let server = Running::start("echo", &["127.0.0.1:0"]);
     let path = scratch("json");
-    let path = path.to_str().expect("a path of letters");
-    load(&["tcp", &server.address, "-n", "50", "--json", path], 0);
-    let output = load(&["compare", path, path], 0);
-    let table = text(&output.stdout);
+    let file = path.display();
+    load(&format!("tcp {} -n 50 --json {file}", server.address()), 0);
+    let output = load(&format!("compare {file} {file}"), 0);
+    let table = String::from_utf8(output.stdout).expect("text");
     let requests = table.lines().find(|line| line.starts_with("requests "));
     let cells: Vec<&str> = requests.unwrap_or_default().split_whitespace().collect();
     assert_eq!(cells, ["requests", "50", "50", "1.000"], "{table}");
-    load(&["compare", path, "/nowhere.json"], 1);
+    load(&format!("compare {file} /nowhere.json"), 1);
     _ = fs::remove_file(path);
 }
 
 #[test]
 fn what_makes_no_sense_is_status_2() {
-    for args in [
-        &["--no-such-option"][..],
-        &[],
-        &["http"],
-        &["http", "ftp://127.0.0.1/"],
-        &["http", "http://127.0.0.1/", "--header", "no colon"],
-        &["http", "--file", "/nowhere"],
-        &["tcp", "127.0.0.1:1", "--duration", "5"],
-        &["tcp", "127.0.0.1:1", "--connections", "0"],
-        &[
-            "tcp",
-            "127.0.0.1:1",
-            "--framing",
-            "length8",
-            "--size",
-            "256",
-        ],
-        &["tcp", "127.0.0.1:1", "--framing", "fixed", "--size", "3"],
-        &["tcp", "127.0.0.1:1", "--rate", "0"],
-        &["tcp", "127.0.0.1:1", "--rate", "5", "--think", "1s"],
-        &["udp", "unix:/nowhere"],
+    for line in [
+        "--no-such-option",
+        "",
+        "http",
+        "http ftp://127.0.0.1/",
+        "http http://127.0.0.1/ --header no-colon",
+        "http --file /nowhere",
+        "tcp 127.0.0.1:1 --duration 5",
+        "tcp 127.0.0.1:1 --connections 0",
+        "tcp 127.0.0.1:1 --framing length8 --size 256",
+        "tcp 127.0.0.1:1 --framing fixed --size 3",
+        "tcp 127.0.0.1:1 --rate 0",
+        "tcp 127.0.0.1:1 --rate 5 --think 1s",
+        "udp unix:/nowhere",
     ] {
-        let output = load(args, 2);
-        assert!(!output.stderr.is_empty(), "{args:?}: no message");
+        let output = load(line, 2);
+        assert!(!output.stderr.is_empty(), "{line}: no message");
     }
 }
 
 #[test]
 fn the_page_needs_nothing_else_and_shows_what_was_measured() {
-    let server = Server::start("http", &["127.0.0.1:0"]);
+    let server = Running::start("http", &["127.0.0.1:0"]);
     let path = scratch("html");
-    let url = format!("http://{}/<&", server.address);
-    let file = path.to_str().expect("a path of letters");
+    let url = format!("http://{}/<&", server.address());
+    let file = path.display();
     load(
-        &[
-            "http",
-            &url,
-            "-n",
-            "200",
-            "--expect-status",
-            "404",
-            "--html",
-            file,
-        ],
+        &format!("http {url} -n 200 --expect-status 404 --html {file}"),
         0,
     );
     let page = fs::read_to_string(&path).expect("it was written");
