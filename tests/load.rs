@@ -168,6 +168,42 @@ fn nobody_there_is_an_error_of_its_kind() {
 }
 
 #[test]
+fn a_run_of_a_count_ends_although_no_connection_can_be_made() {
+    let to = nobody();
+    // An address of the other family is none to come from.
+    for line in [
+        format!("tcp {to} -c 2"),
+        format!("http http://{to}/ -c 2 --no-keep-alive"),
+        format!("tcp {to} -c 2 --source ::1"),
+        format!("udp {to} -c 2 --source ::1"),
+    ] {
+        let run = measured(&format!("{line} -n 5"), 1);
+        assert_eq!(run["errors"]["connect"], 5, "{line}");
+        assert_eq!(run["error_count"], 5, "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_promises_to_close_and_does_not_holds_nothing_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            if matches!(stream.read(&mut [0; 4096]), Ok(len) if len > 0) {
+                _ = stream.write_all(b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n");
+            }
+            kept.push(stream);
+        }
+    });
+    for options in ["", "--rate 100", "--rate 100 --no-keep-alive"] {
+        let line = format!("http http://{to}/ -n 3 -c 1 --timeout 50ms {options}");
+        assert_eq!(measured(&line, 0)["requests"], 3, "{options}");
+    }
+}
+
+#[test]
 fn a_limit_that_is_not_kept_is_status_1() {
     let server = Running::start("echo", &["127.0.0.1:0"]);
     let line = format!("tcp {} -n 50 -c 1", server.address());

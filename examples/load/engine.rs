@@ -96,9 +96,7 @@ impl<N: Network> Engine<N> {
         if now >= self.next_chore {
             self.do_chores(now);
         }
-        while self.run.has_ended()
-            && let Some(slot) = self.run.take_ended(now)
-        {
+        while let Some(slot) = self.run.take_ended(now) {
             self.open(slot, now, false);
         }
         if self.wake_at().is_some_and(|due| due <= now) {

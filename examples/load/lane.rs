@@ -4,7 +4,8 @@
 //! Knows no protocol and no socket: `http.rs`, `tcp.rs` and `udp.rs` do.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ pub(crate) struct Run {
     in_flight: Cell<usize>,
     /// Connections that are open.
     open: Cell<usize>,
-    /// Connections to be opened again, and when.
-    ended: RefCell<Vec<(u32, Instant)>>,
+    /// Connections to be opened again, and when: the earliest first.
+    ended: RefCell<BinaryHeap<Reverse<(Instant, u32)>>>,
     end: Cell<End>,
     /// The first failure, in words.
     first_failure: RefCell<Option<String>>,
@@ -64,7 +65,7 @@ impl Run {
             terms,
             in_flight: Cell::new(0),
             open: Cell::new(0),
-            ended: RefCell::new(Vec::new()),
+            ended: RefCell::new(BinaryHeap::new()),
             end: Cell::new(End::NotYet),
             first_failure: RefCell::new(None),
         })
@@ -112,12 +113,25 @@ impl Run {
     /// A connection that has ended, and whose time to be opened again has come.
     pub(crate) fn take_ended(&self, now: Instant) -> Option<u32> {
         let mut ended = self.ended.borrow_mut();
-        let index = ended.iter().position(|(_, at)| *at <= now)?;
-        Some(ended.swap_remove(index).0)
+        ended.peek().filter(|Reverse((at, _))| *at <= now)?;
+        ended.pop().map(|Reverse((_, slot))| slot)
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        !self.ended.borrow().is_empty()
+    /// A connection could not be made: that is tried again after a while. The request that it was
+    /// to send has failed with it, or a run of a count would have no end while nobody is there.
+    pub(crate) fn unopened(&self, slot: u32, now: Instant, why: Failure) {
+        let next = self.pace.borrow_mut().take(now, false);
+        match next {
+            Next::Now(since) => self.meter.borrow_mut().bad(since, now, why, 1),
+            // No request was lost, but the connection was.
+            Next::Later => self.meter.borrow_mut().bad(now, now, why, 1),
+            Next::Over => {}
+        }
+        self.open_again(slot, now + RETRY_AFTER);
+    }
+
+    fn open_again(&self, slot: u32, at: Instant) {
+        self.ended.borrow_mut().push(Reverse((at, slot)));
     }
 
     pub(crate) fn first_failure(&self) -> Option<String> {
@@ -285,7 +299,8 @@ impl Lane {
     }
 
     pub(crate) fn patience(&self) -> &Patience {
-        if self.asked.is_empty() && self.run.terms.has_idle {
+        // One that is ending owes us its end.
+        if self.asked.is_empty() && self.run.terms.has_idle && !self.is_ending {
             &self.idle
         } else {
             &self.busy
@@ -317,8 +332,7 @@ impl Lane {
             self.run.explain(|| reason.to_string());
         }
         if !self.is_open && self.first.is_none() {
-            // No request was lost, but the connection was.
-            self.run.meter.borrow_mut().bad(now, now, why, 1);
+            return self.run.unopened(self.slot, now, why);
         }
         self.failed(now, why);
         let again_at = if self.answered > 0 {
@@ -326,9 +340,9 @@ impl Lane {
         } else {
             now + RETRY_AFTER
         };
-        self.run.ended.borrow_mut().push((self.slot, again_at));
+        self.run.open_again(self.slot, again_at);
     }
 }
 
 /// How long a connection that was of no use is not opened again.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
+const RETRY_AFTER: Duration = Duration::from_millis(100);

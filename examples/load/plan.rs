@@ -21,6 +21,7 @@ use crate::args::{Common, Framing, HttpArgs, TcpArgs, UdpArgs, Url, token};
 use crate::engine::Open;
 use crate::http::{self, Expect, Question, Questions};
 use crate::lane::{Lane, Run};
+use crate::stats::Failure;
 use crate::tcp::{self, Message};
 use crate::udp;
 
@@ -218,6 +219,7 @@ impl Plan {
                 let bind = udp::bind(to, source.copied(), &run);
                 if let Err(error) = reactor.bind(bind, udp::Asking::new(lane, size)) {
                     run.explain(|| error.to_string());
+                    run.unopened(slot, reactor.now(), Failure::Connect);
                 }
             }),
         }
