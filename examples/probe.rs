@@ -15,10 +15,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -27,10 +25,12 @@ use windlass::http::client::{Client, Failure, InvalidRequest, Limits, Request, R
 use windlass::net::Connect;
 use windlass::{Intents, Reactor};
 
+use common::url::Url;
+
 /// Asks web servers how they are.
 #[derive(Parser)]
 struct Args {
-    /// What to ask: http://HOST[:PORT][/PATH].
+    /// What to ask: http://HOST[:PORT][/PATH] or http://unix:/SOCKET:/PATH.
     #[arg(required = true)]
     urls: Vec<Url>,
     /// How long an answer may take.
@@ -41,48 +41,6 @@ struct Args {
 /// A number of seconds, at least one.
 fn seconds() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..)
-}
-
-/// Where to ask, and what.
-#[derive(Clone)]
-struct Url {
-    text: String,
-    /// As the server is told: host, and port if it is not 80.
-    host: String,
-    address: SocketAddr,
-    target: String,
-}
-
-impl FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Url, String> {
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or("it begins with http://")?;
-        let rest = rest.split('#').next().unwrap_or_default();
-        let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let target = match target.chars().next() {
-            Some('/') => target.to_owned(),
-            _ => format!("/{target}"),
-        };
-        // The library has no resolver, because that would block its loop. Nothing runs here yet.
-        let has_port = host
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port.ends_with(']'));
-        let addresses = if has_port {
-            host.to_socket_addrs()
-        } else {
-            format!("{host}:80").to_socket_addrs()
-        };
-        let mut addresses = addresses.map_err(|error| error.to_string())?;
-        Ok(Url {
-            address: addresses.next().ok_or("the host has no address")?,
-            text: text.to_owned(),
-            host: host.to_owned(),
-            target,
-        })
-    }
 }
 
 /// What became of one URL.
@@ -116,7 +74,7 @@ fn probe(args: &Args) -> Result<Vec<Outcome>, windlass::Error> {
     let outcomes: Outcomes = Rc::new(RefCell::new(vec![bad("no answer"); args.urls.len()]));
     for (index, url) in args.urls.iter().enumerate() {
         let client = clients
-            .entry((url.address, url.host.clone()))
+            .entry((url.address.clone(), url.host.clone()))
             .or_insert_with(|| client_of(url, timeout));
         let request = Request::get(&url.target)
             .header("User-Agent", "windlass-probe")
@@ -166,7 +124,7 @@ fn client_of(url: &Url, timeout: Duration) -> Result<Client, InvalidRequest> {
         linger_timeout: Duration::from_millis(100),
         ..windlass::Limits::default()
     };
-    let connect = Connect::new(url.address).limits(limits);
+    let connect = Connect::new(url.address.clone()).limits(limits);
     Client::with(connect, &url.host, Limits::default())
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod board;
 pub(crate) mod chat;
+pub(crate) mod url;
 
 use std::fmt;
 use std::io::{self, Write};

@@ -1,17 +1,17 @@
 //! What can be asked for on the command line, and what is refused there.
 //!
-//! Knows no socket; names are resolved here, before anything runs, because a loop must not wait
-//! for that.
+//! Knows no socket.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::num::ParseFloatError;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use windlass::net::{Address, AddressError};
+use windlass::net::Address;
+
+use crate::common::url::{Url, resolve};
 
 /// Loads servers, and tells how they bear it.
 #[derive(Debug, Parser)]
@@ -218,58 +218,6 @@ pub(crate) enum Framing {
     Netstring,
 }
 
-/// Where to ask, and what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Url {
-    pub(crate) address: Address,
-    /// As the server is told: host, and port if it is not 80.
-    pub(crate) host: String,
-    /// Path and query.
-    pub(crate) target: String,
-}
-
-impl FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Url, String> {
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or("it begins with http://")?;
-        if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-            return Err("there are characters in it that a URL has none of".into());
-        }
-        let rest = rest.split('#').next().unwrap_or_default();
-        if let Some(unix) = rest.strip_prefix("unix:") {
-            let (path, target) = unix.split_once(":/").unwrap_or((unix, ""));
-            return Ok(Url {
-                address: format!("unix:{path}")
-                    .parse()
-                    .map_err(|error: AddressError| error.to_string())?,
-                host: "localhost".into(),
-                target: format!("/{target}"),
-            });
-        }
-        let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let target = match target.chars().next() {
-            Some('/') => target.to_owned(),
-            _ => format!("/{target}"),
-        };
-        let has_port = host
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port.ends_with(']'));
-        let address = if has_port {
-            resolve(host)
-        } else {
-            resolve(&format!("{host}:80"))
-        };
-        Ok(Url {
-            address: address?.into(),
-            host: host.to_owned(),
-            target,
-        })
-    }
-}
-
 /// An address as the library reads it, or a name with a port.
 fn address(text: &str) -> Result<Address, String> {
     let text = ["tcp://", "udp://"]
@@ -280,13 +228,6 @@ fn address(text: &str) -> Result<Address, String> {
         Ok(address) => Ok(address),
         Err(_) => resolve(text).map(Address::from),
     }
-}
-
-fn resolve(host: &str) -> Result<SocketAddr, String> {
-    let mut addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
-    addresses
-        .next()
-        .ok_or_else(|| "the host has no address".into())
 }
 
 /// A time with its unit: 5ms, 1.5s, 2m.

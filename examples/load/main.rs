@@ -14,6 +14,9 @@
 //! It ends with 0, with 1 if it could not run or a limit such as `--max-p99` was not kept, with 2
 //! for arguments that make no sense.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod alarm;
 mod args;
 mod compare;

@@ -17,7 +17,8 @@ use windlass::http::Method;
 use windlass::net::{Address, Connect, Network, Os};
 use windlass::{Delimited, Fixed, LengthPrefixed, Limits, Lines, Netstring, Raw, Reactor};
 
-use crate::args::{Common, Framing, HttpArgs, TcpArgs, UdpArgs, Url, token};
+use crate::args::{Common, Framing, HttpArgs, TcpArgs, UdpArgs, token};
+use crate::common::url::Url;
 use crate::engine::Open;
 use crate::http::{self, Expect, Question, Questions};
 use crate::lane::{Lane, Run};

@@ -1,0 +1,72 @@
+//! `Url`: where the examples that are clients ask, and what.
+//!
+//! Names are resolved here, before anything runs: the library has no resolver, because that would
+//! block its loop. Knows nothing of who asks.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use windlass::net::{Address, AddressError};
+
+/// http://HOST[:PORT][/PATH], or http://unix:/SOCKET[:/PATH].
+#[derive(Clone, Debug)]
+pub(crate) struct Url {
+    pub(crate) text: String,
+    pub(crate) address: Address,
+    /// As the server is told: host, and port if it is not 80.
+    pub(crate) host: String,
+    /// Path and query.
+    pub(crate) target: String,
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Url, String> {
+        let rest = text
+            .strip_prefix("http://")
+            .ok_or("it begins with http://")?;
+        if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err("there are characters in it that a URL has none of".into());
+        }
+        let rest = rest.split('#').next().unwrap_or_default();
+        if let Some(unix) = rest.strip_prefix("unix:") {
+            let (path, target) = unix.split_once(":/").unwrap_or((unix, ""));
+            return Ok(Url {
+                text: text.to_owned(),
+                address: format!("unix:{path}")
+                    .parse()
+                    .map_err(|error: AddressError| error.to_string())?,
+                host: "localhost".into(),
+                target: format!("/{target}"),
+            });
+        }
+        let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let target = match target.chars().next() {
+            Some('/') => target.to_owned(),
+            _ => format!("/{target}"),
+        };
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.ends_with(']'));
+        let address = if has_port {
+            resolve(host)
+        } else {
+            resolve(&format!("{host}:80"))
+        };
+        Ok(Url {
+            text: text.to_owned(),
+            address: address?.into(),
+            host: host.to_owned(),
+            target,
+        })
+    }
+}
+
+/// The first address of HOST:PORT.
+pub(crate) fn resolve(host: &str) -> Result<SocketAddr, String> {
+    let mut addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
+    addresses
+        .next()
+        .ok_or_else(|| "the host has no address".into())
+}
