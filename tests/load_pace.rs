@@ -8,6 +8,8 @@
 
 #[path = "../examples/load/alarm.rs"]
 mod alarm;
+#[path = "../examples/load/asking.rs"]
+mod asking;
 #[path = "../examples/load/engine.rs"]
 mod engine;
 #[path = "../examples/load/lane.rs"]

@@ -212,10 +212,11 @@ mod tests {
     use windlass::net::{Connect, Memory, MemoryPeer};
 
     use super::*;
+    use crate::asking::Asking;
     use crate::lane::{Lane, Terms};
     use crate::pace::{self, Pace};
     use crate::stats::quantile;
-    use crate::tcp::{Asking, Message};
+    use crate::tcp::{Echoed, Message};
 
     /// Loads an echo server for five seconds of virtual time, at 1,000 requests a second. It does
     /// nothing for the first `stall` of each second, and needs no time otherwise.
@@ -243,7 +244,6 @@ mod tests {
         let run = Run::new(Pace::new(&schedule, began), terms);
         let message = Rc::new(Message {
             bytes: "ahoy".into(),
-            wire_len: 4,
             is_stream: true,
         });
         let (limits, opening) = (run.limits(4), Rc::clone(&run));
@@ -251,8 +251,10 @@ mod tests {
             let connect = Connect::to("127.0.0.1:7000")
                 .unwrap()
                 .limits(limits.clone());
-            let lane = Lane::new(&opening, slot, first);
-            let asking = Asking::new(lane, &message);
+            let asking = Asking {
+                lane: Lane::new(&opening, slot, first),
+                exchange: Echoed::new(&message),
+            };
             reactor.connect(connect, (Raw, Raw, asking)).unwrap();
         });
         let second = Duration::from_secs(1);

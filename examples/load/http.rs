@@ -12,10 +12,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use windlass::http::Method;
-use windlass::http::client::{Head, Limits, Part, ResponseError, Responses};
-use windlass::{CloseReason, Context, Intents, Mail, Patience, Protocol, Raw, TimerId};
+use windlass::http::client::{Head, Limits, Part, Responses};
+use windlass::{Context, Raw};
 
-use crate::lane::Lane;
+use crate::asking::{Asking, Exchange};
+use crate::lane::{Lane, Run};
 use crate::stats::Failure;
 
 /// A request as it is sent.
@@ -44,9 +45,8 @@ pub(crate) struct Expect {
     pub(crate) sha256: Option<[u8; 32]>,
 }
 
-/// Asks, and checks what is answered.
-pub(crate) struct Asking {
-    lane: Lane,
+/// One connection's requests and answers.
+pub(crate) struct Http {
     questions: Rc<Questions>,
     /// Which is asked next, and which is answered next.
     next: usize,
@@ -66,46 +66,26 @@ struct Answer {
     digest: Option<Sha256>,
 }
 
-impl Asking {
-    /// What a connection is opened with. `slot` varies what is asked first.
-    pub(crate) fn stack(
-        lane: Lane,
-        questions: &Rc<Questions>,
-        slot: u32,
-    ) -> (Responses, Raw, Asking) {
-        let asked = Rc::new(Cell::new(None));
-        let responses = Responses::new(&Limits::default(), Rc::clone(&asked));
-        let first = slot as usize % questions.all.len();
-        let asking = Asking {
-            lane,
-            questions: Rc::clone(questions),
-            next: first,
-            awaited: first,
-            asked,
-            answer: Answer::default(),
-        };
-        (responses, Raw, asking)
-    }
+/// What a connection is opened with. `slot` varies what is asked first.
+pub(crate) fn stack(
+    lane: Lane,
+    questions: &Rc<Questions>,
+    slot: u32,
+) -> (Responses, Raw, Asking<Http>) {
+    let asked = Rc::new(Cell::new(None));
+    let responses = Responses::new(&Limits::default(), Rc::clone(&asked));
+    let first = slot as usize % questions.all.len();
+    let exchange = Http {
+        questions: Rc::clone(questions),
+        next: first,
+        awaited: first,
+        asked,
+        answer: Answer::default(),
+    };
+    (responses, Raw, Asking { lane, exchange })
+}
 
-    #[inline]
-    fn send(&mut self, cx: &mut Context<'_, Raw>) {
-        let question = &self.questions.all[self.next];
-        self.next = self.after(self.next);
-        if self.asked.get().is_none() {
-            self.asked.set(Some(question.method));
-        }
-        cx.out().put(&question.bytes);
-        self.lane.sent(question.bytes.len());
-    }
-
-    /// Sends as much as may be sent.
-    #[inline]
-    fn fill(&mut self, cx: &mut Context<'_, Raw>) {
-        while self.lane.next(cx.token(), cx.now()) {
-            self.send(cx);
-        }
-    }
-
+impl Http {
     #[inline]
     fn after(&self, index: usize) -> usize {
         let next = index + 1;
@@ -136,27 +116,7 @@ impl Asking {
     }
 
     #[inline]
-    fn on_end(&mut self, cx: &mut Context<'_, Raw>) {
-        let len = self.answer.head_len + self.answer.body_len;
-        let verdict = self.verdict();
-        self.lane.answered(cx.now(), verdict, len);
-        self.awaited = self.after(self.awaited);
-        let method = self.questions.all[self.awaited].method;
-        self.asked.set(self.lane.is_waiting().then_some(method));
-        if !self.answer.keeps_alive || !self.lane.run.terms.keep_alive {
-            // It is the server that closes.
-            return self.lane.end();
-        }
-        let think = self.lane.run.terms.think;
-        if think.is_zero() {
-            self.fill(cx);
-        } else {
-            cx.set_timer(think);
-        }
-    }
-
-    #[inline]
-    fn verdict(&mut self) -> Result<(), Failure> {
+    fn verdict(&mut self, run: &Run) -> Result<(), Failure> {
         let (answer, expect) = (&mut self.answer, &self.questions.expect);
         let is_good = match expect.status {
             None => (200..400).contains(&answer.status),
@@ -164,79 +124,78 @@ impl Asking {
         };
         if !is_good {
             let status = answer.status;
-            self.lane.run.explain(|| format!("status {status}"));
+            run.explain(|| format!("status {status}"));
             return Err(Failure::Status);
         }
         if expect.len.is_some_and(|len| len != answer.body_len) {
             let len = answer.body_len;
-            self.lane.run.explain(|| format!("a body of {len} bytes"));
+            run.explain(|| format!("a body of {len} bytes"));
             return Err(Failure::Length);
         }
         if let (Some(expected), Some(digest)) = (expect.sha256, answer.digest.take())
             && digest.finalize()[..] != expected
         {
-            self.lane
-                .run
-                .explain(|| "a body with another digest".into());
+            run.explain(|| "a body with another digest".into());
             return Err(Failure::Content);
         }
         Ok(())
     }
 }
 
-impl Protocol for Asking {
+impl Exchange for Http {
     type Decoder = Responses;
     type Encoder = Raw;
 
-    fn on_open(&mut self, cx: &mut Context<'_, Raw>) {
-        self.lane.on_open();
-        self.fill(cx);
+    #[inline]
+    fn send(&mut self, cx: &mut Context<'_, Raw>) -> usize {
+        let question = &self.questions.all[self.next];
+        self.next = self.after(self.next);
+        if self.asked.get().is_none() {
+            self.asked.set(Some(question.method));
+        }
+        cx.out().put(&question.bytes);
+        question.bytes.len()
     }
 
     #[inline]
-    fn on_frame(&mut self, part: Part<'_>, cx: &mut Context<'_, Raw>) {
-        match part {
+    fn on_frame(asking: &mut Asking<Http>, part: Part<'_>, cx: &mut Context<'_, Raw>) {
+        let http = &mut asking.exchange;
+        let is_end = match part {
             Part::Response { head, body } => {
-                self.on_head(&head);
-                self.on_bytes(body);
-                self.on_end(cx);
+                http.on_head(&head);
+                http.on_bytes(body);
+                true
             }
-            Part::Head(head) => self.on_head(&head),
+            Part::Head(head) => {
+                http.on_head(&head);
+                false
+            }
             Part::Body { bytes, end } => {
-                self.on_bytes(bytes);
-                if end.is_some() {
-                    self.on_end(cx);
-                }
+                http.on_bytes(bytes);
+                end.is_some()
             }
+        };
+        if is_end {
+            asking.on_end(cx);
         }
     }
+}
 
-    fn on_malformed(&mut self, error: ResponseError, cx: &mut Context<'_, Raw>) {
-        self.lane.run.explain(|| error.to_string());
-        self.lane.failed(cx.now(), Failure::Malformed);
-    }
-
-    fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, Raw>) {
-        self.fill(cx);
-    }
-
-    fn on_mail(&mut self, _: Mail, cx: &mut Context<'_, Raw>) {
-        if self.lane.next_parked(cx.token(), cx.now()) {
-            self.send(cx);
-            self.fill(cx);
+impl Asking<Http> {
+    #[inline]
+    fn on_end(&mut self, cx: &mut Context<'_, Raw>) {
+        let Asking { lane, exchange } = self;
+        let len = exchange.answer.head_len + exchange.answer.body_len;
+        let verdict = exchange.verdict(&lane.run);
+        lane.answered(cx.now(), verdict, len);
+        exchange.awaited = exchange.after(exchange.awaited);
+        let method = exchange.questions.all[exchange.awaited].method;
+        exchange.asked.set(lane.is_waiting().then_some(method));
+        if exchange.answer.keeps_alive && lane.run.terms.keep_alive {
+            self.go_on(cx);
+        } else {
+            // It is the server that closes.
+            lane.end();
         }
-    }
-
-    fn patience(&self) -> Option<&Patience> {
-        Some(self.lane.patience())
-    }
-
-    fn on_timeout(&mut self, _: CloseReason, cx: &mut Context<'_, Raw>) {
-        self.lane.on_timeout(cx.now());
-        cx.abort();
-    }
-
-    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
-        self.lane.on_close(reason, cx.now());
     }
 }

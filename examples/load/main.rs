@@ -19,6 +19,7 @@ mod common;
 
 mod alarm;
 mod args;
+mod asking;
 mod compare;
 mod engine;
 mod html;

@@ -18,12 +18,13 @@ use windlass::net::{Address, Connect, Network, Os};
 use windlass::{Delimited, Fixed, LengthPrefixed, Limits, Lines, Netstring, Raw, Reactor};
 
 use crate::args::{Common, Framing, HttpArgs, TcpArgs, UdpArgs, token};
+use crate::asking::Asking;
 use crate::common::url::Url;
 use crate::engine::Open;
 use crate::http::{self, Expect, Question, Questions};
 use crate::lane::{Lane, Run};
 use crate::stats::Failure;
-use crate::tcp::{self, Message};
+use crate::tcp::{Echoed, Message};
 use crate::udp;
 
 /// What is to be done.
@@ -124,7 +125,6 @@ impl Plan {
             return Err("a delimiter leaves some letters for messages".into());
         }
         let message = Message {
-            wire_len: size,
             bytes: bytes.into(),
             is_stream: args.framing == Framing::Raw,
         };
@@ -194,7 +194,7 @@ impl Plan {
                     let connect = connect(address, &limits, &sources, slot);
                     let turn = slot / servers.len() as u32;
                     let lane = Lane::new(&run, slot, first);
-                    let stack = http::Asking::stack(lane, questions, turn);
+                    let stack = http::stack(lane, questions, turn);
                     _ = reactor.connect(connect, stack);
                 })
             }
@@ -205,7 +205,7 @@ impl Plan {
                 message,
             } => {
                 let with = Echoes {
-                    limits: run.limits(message.wire_len + 64),
+                    limits: run.limits(message.bytes.len() + 64),
                     run,
                     to,
                     sources,
@@ -289,7 +289,8 @@ impl Echoes {
             let address = &self.to[slot as usize % self.to.len()];
             let connect = connect(address, &self.limits, &self.sources, slot);
             let lane = Lane::new(&self.run, slot, first);
-            let asking = tcp::Asking::new(lane, &self.message);
+            let exchange = Echoed::new(&self.message);
+            let asking = Asking { lane, exchange };
             _ = reactor.connect(connect, (framing(), framing(), asking));
         })
     }

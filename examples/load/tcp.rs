@@ -8,24 +8,21 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use windlass::Context;
 use windlass::framing::{Decoder, Encoder};
-use windlass::{CloseReason, Context, Intents, Mail, Patience, Protocol, TimerId};
 
-use crate::lane::Lane;
+use crate::asking::{Asking, Exchange};
 use crate::stats::Failure;
 
 /// What is sent, and how it comes back.
 pub(crate) struct Message {
     pub(crate) bytes: Bytes,
-    /// Its length as it is framed, or as near as that matters.
-    pub(crate) wire_len: usize,
     /// There are no frames: what was sent may come back in pieces, or with what follows it.
     pub(crate) is_stream: bool,
 }
 
-/// Sends messages, and compares what comes back.
-pub(crate) struct Asking<C> {
-    lane: Lane,
+/// One connection's messages.
+pub(crate) struct Echoed<C> {
     message: Rc<Message>,
     /// Of a stream: how much of the oldest message is here, and whether it is as it was sent.
     got: usize,
@@ -33,78 +30,18 @@ pub(crate) struct Asking<C> {
     framing: PhantomData<C>,
 }
 
-impl<C> Asking<C>
-where
-    C: Decoder,
-    for<'m> C: Encoder<&'m [u8]>,
-{
-    pub(crate) fn new(lane: Lane, message: &Rc<Message>) -> Asking<C> {
-        Asking {
-            lane,
+impl<C> Echoed<C> {
+    pub(crate) fn new(message: &Rc<Message>) -> Echoed<C> {
+        Echoed {
             message: Rc::clone(message),
             got: 0,
             is_same: true,
             framing: PhantomData,
         }
     }
-
-    fn send(&mut self, cx: &mut Context<'_, C>) {
-        cx.send(&self.message.bytes[..]);
-        self.lane.sent(self.message.wire_len);
-    }
-
-    /// Sends as much as may be sent.
-    #[inline]
-    fn fill(&mut self, cx: &mut Context<'_, C>) {
-        while self.lane.next(cx.token(), cx.now()) {
-            self.send(cx);
-        }
-    }
-
-    fn answered(&mut self, is_whole: bool, is_same: bool, cx: &mut Context<'_, C>) {
-        let verdict = match (is_whole, is_same) {
-            (true, true) => Ok(()),
-            (false, _) => Err(Failure::Length),
-            (true, false) => Err(Failure::Content),
-        };
-        let len = self.message.wire_len as u64;
-        self.lane.answered(cx.now(), verdict, len);
-        if !self.lane.run.terms.keep_alive {
-            self.lane.end();
-            cx.finish();
-            return;
-        }
-        let think = self.lane.run.terms.think;
-        if think.is_zero() {
-            self.fill(cx);
-        } else {
-            cx.set_timer(think);
-        }
-    }
-
-    fn on_piece(&mut self, mut bytes: &[u8], cx: &mut Context<'_, C>) {
-        while !bytes.is_empty() {
-            if !self.lane.is_waiting() {
-                self.lane
-                    .run
-                    .explain(|| "more came back than was sent".into());
-                return cx.abort();
-            }
-            let wanted = &self.message.bytes[self.got..];
-            let len = wanted.len().min(bytes.len());
-            self.is_same &= wanted[..len] == bytes[..len];
-            self.got += len;
-            bytes = &bytes[len..];
-            if self.got == self.message.bytes.len() {
-                let is_same = std::mem::replace(&mut self.is_same, true);
-                self.got = 0;
-                self.answered(true, is_same, cx);
-            }
-        }
-    }
 }
 
-impl<C> Protocol for Asking<C>
+impl<C> Exchange for Echoed<C>
 where
     C: Decoder,
     for<'m> C: Encoder<&'m [u8]>,
@@ -113,48 +50,70 @@ where
     type Decoder = C;
     type Encoder = C;
 
-    fn on_open(&mut self, cx: &mut Context<'_, C>) {
-        self.lane.on_open();
-        self.fill(cx);
+    fn send(&mut self, cx: &mut Context<'_, C>) -> usize {
+        cx.send(&self.message.bytes[..]);
+        self.message.bytes.len()
     }
 
     #[inline]
-    fn on_frame(&mut self, frame: C::Frame<'_>, cx: &mut Context<'_, C>) {
+    fn on_frame(asking: &mut Asking<Echoed<C>>, frame: C::Frame<'_>, cx: &mut Context<'_, C>) {
         let frame = frame.as_ref();
-        if self.message.is_stream {
-            return self.on_piece(frame, cx);
+        let message = &asking.exchange.message;
+        if message.is_stream {
+            return asking.on_piece(frame, cx);
         }
-        let sent = &self.message.bytes;
-        let (is_whole, is_same) = (frame.len() == sent.len(), frame == sent);
-        self.answered(is_whole, is_same, cx);
+        let sent = &message.bytes;
+        let verdict = if frame.len() != sent.len() {
+            Err(Failure::Length)
+        } else if frame != sent {
+            Err(Failure::Content)
+        } else {
+            Ok(())
+        };
+        asking.answered(verdict, cx);
     }
+}
 
-    fn on_malformed(&mut self, error: C::Error, cx: &mut Context<'_, C>) {
-        self.lane.run.explain(|| error.to_string());
-        self.lane.failed(cx.now(), Failure::Malformed);
-    }
-
-    fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, C>) {
-        self.fill(cx);
-    }
-
-    fn on_mail(&mut self, _: Mail, cx: &mut Context<'_, C>) {
-        if self.lane.next_parked(cx.token(), cx.now()) {
-            self.send(cx);
-            self.fill(cx);
+impl<C> Asking<Echoed<C>>
+where
+    C: Decoder,
+    for<'m> C: Encoder<&'m [u8]>,
+    for<'f> C::Frame<'f>: AsRef<[u8]>,
+{
+    fn answered(&mut self, verdict: Result<(), Failure>, cx: &mut Context<'_, C>) {
+        let len = self.exchange.message.bytes.len() as u64;
+        self.lane.answered(cx.now(), verdict, len);
+        if self.lane.run.terms.keep_alive {
+            self.go_on(cx);
+        } else {
+            self.lane.end();
+            cx.finish();
         }
     }
 
-    fn patience(&self) -> Option<&Patience> {
-        Some(self.lane.patience())
-    }
-
-    fn on_timeout(&mut self, _: CloseReason, cx: &mut Context<'_, C>) {
-        self.lane.on_timeout(cx.now());
-        cx.abort();
-    }
-
-    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
-        self.lane.on_close(reason, cx.now());
+    fn on_piece(&mut self, mut bytes: &[u8], cx: &mut Context<'_, C>) {
+        while !bytes.is_empty() {
+            let Asking { lane, exchange } = self;
+            if !lane.is_waiting() {
+                lane.run
+                    .explain(|| "more came back than was sent".into());
+                return cx.abort();
+            }
+            let wanted = &exchange.message.bytes[exchange.got..];
+            let len = wanted.len().min(bytes.len());
+            exchange.is_same &= wanted[..len] == bytes[..len];
+            exchange.got += len;
+            bytes = &bytes[len..];
+            if exchange.got == exchange.message.bytes.len() {
+                let is_same = std::mem::replace(&mut exchange.is_same, true);
+                exchange.got = 0;
+                let verdict = if is_same {
+                    Ok(())
+                } else {
+                    Err(Failure::Content)
+                };
+                self.answered(verdict, cx);
+            }
+        }
     }
 }
