@@ -144,6 +144,33 @@ fn what_is_wrong_is_counted_by_kind_and_fails_the_run() {
 }
 
 #[test]
+fn what_nobody_asked_for_is_an_error() {
+    for framing in ["raw", "lines"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let to = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                thread::spawn(move || {
+                    let mut buf = [0; 4096];
+                    while let Ok(len) = stream.read(&mut buf) {
+                        if len == 0 || stream.write_all(&buf[..len].repeat(2)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let line = format!("tcp {to} --framing {framing} -c 1 -n 3 --think 1ms --max-errors 0");
+        let run = measured(&line, 1);
+        assert_eq!(
+            (&run["requests"], &run["errors"]["malformed"]),
+            (&3.into(), &3.into())
+        );
+    }
+}
+
+#[test]
 fn a_good_digest_is_good() {
     let to = answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc");
     // FIPS 180-2, appendix B.1.

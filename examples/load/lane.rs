@@ -250,9 +250,17 @@ impl Lane {
     /// The oldest request has its answer, of `len` bytes.
     #[inline]
     pub(crate) fn answered(&mut self, now: Instant, verdict: Result<(), Failure>, len: u64) {
-        if let Some(since) = self.asked.pop_front() {
-            self.settled(since, now, verdict, len);
+        match self.asked.pop_front() {
+            Some(since) => self.settled(since, now, verdict, len),
+            None => self.unasked(now),
         }
+    }
+
+    /// Something came that nobody asked for.
+    pub(crate) fn unasked(&mut self, now: Instant) {
+        self.run.explain(|| "more came back than was sent".into());
+        let mut meter = self.run.meter.borrow_mut();
+        meter.bad(now, now, Failure::Malformed, 1);
     }
 
     /// As [`Lane::answered`], for any of them.

@@ -95,8 +95,7 @@ where
         while !bytes.is_empty() {
             let Asking { lane, exchange } = self;
             if !lane.is_waiting() {
-                lane.run
-                    .explain(|| "more came back than was sent".into());
+                lane.unasked(cx.now());
                 return cx.abort();
             }
             let wanted = &exchange.message.bytes[exchange.got..];
