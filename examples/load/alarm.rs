@@ -1,14 +1,14 @@
 //! An alarm that ends a turn to the microsecond: a timerfd (Linux), as one more event source.
 //!
 //! The poller's time-outs are whole milliseconds, which is as long as many an answer takes. Knows
-//! nothing of what it wakes for. Elsewhere there is none, and requests are late by up to 1 ms.
+//! nothing of what it wakes for. Where there is none, requests are late by up to 1 ms.
 
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 use std::time::Instant;
 
+use windlass::Reactor;
 use windlass::net::Os;
-use windlass::{Error, Reactor};
 
 #[cfg(target_os = "linux")]
 mod timer {
@@ -21,7 +21,7 @@ mod timer {
         clock_gettime, timerfd_create, timerfd_settime,
     };
     use windlass::net::{FdSource, Readiness};
-    use windlass::{Context, Error, Progress, Source};
+    use windlass::{Context, Progress, Source};
 
     /// A shared descriptor, so that the reactor can watch what we set.
     pub(super) struct Timer(Rc<OwnedFd>);
@@ -33,10 +33,10 @@ mod timer {
     }
 
     impl Timer {
-        pub(super) fn new() -> Result<Timer, Error> {
+        pub(super) fn new() -> Option<Timer> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let timer = timerfd_create(TimerfdClockId::Monotonic, flags);
-            Ok(Timer(Rc::new(timer.map_err(std::io::Error::from)?)))
+            Some(Timer(Rc::new(timer.ok()?)))
         }
 
         pub(super) fn share(&self) -> Timer {
@@ -45,22 +45,15 @@ mod timer {
 
         /// The time of the clock that [`Timer::set`] goes by.
         pub(super) fn now() -> Duration {
-            let now = clock_gettime(ClockId::Monotonic);
-            Duration::new(now.tv_sec.max(0) as u64, now.tv_nsec as u32)
+            let now = clock_gettime(ClockId::Monotonic).try_into();
+            now.expect("it counts from the start of the system")
         }
 
         /// Goes off once; at once, if that is past.
         pub(super) fn set(&self, at: Duration) {
-            let never = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
             let setting = Itimerspec {
-                it_interval: never,
-                it_value: Timespec {
-                    tv_sec: at.as_secs() as i64,
-                    tv_nsec: at.subsec_nanos().into(),
-                },
+                it_interval: Timespec::default(),
+                it_value: Timespec::try_from(at).unwrap_or_default(),
             };
             // It fails for a time that is none.
             _ = timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &setting);
@@ -94,12 +87,12 @@ pub(crate) struct Alarm {
 
 #[cfg(target_os = "linux")]
 impl Alarm {
-    /// # Errors
-    /// The system has no timer for us.
-    pub(crate) fn new(reactor: &mut Reactor<Os>) -> Result<Option<Alarm>, Error> {
+    /// `None`: the system has no timer for us.
+    pub(crate) fn new(reactor: &mut Reactor<Os>) -> Option<Alarm> {
         let timer = timer::Timer::new()?;
         let watched = windlass::net::FdSource::new(timer.share());
-        reactor.add_source("alarm", timer::Watched(watched))?;
+        let watched = timer::Watched(watched);
+        reactor.add_source("alarm", watched).ok()?;
         // We may be interrupted between the two readings: the closest of some pairs. The alarm may
         // be late by as much as lies between them, and must not be early.
         let pairs = (0..8).map(|_| {
@@ -109,11 +102,11 @@ impl Alarm {
             (after - before, (now, after))
         });
         let (_, origin) = pairs.min().expect("there are eight");
-        Ok(Some(Alarm {
+        Some(Alarm {
             timer,
             origin,
             set_for: None,
-        }))
+        })
     }
 
     pub(crate) fn set(&mut self, at: Instant) {
@@ -133,8 +126,8 @@ pub(crate) enum Alarm {}
 
 #[cfg(not(target_os = "linux"))]
 impl Alarm {
-    pub(crate) fn new(_: &mut Reactor<Os>) -> Result<Option<Alarm>, Error> {
-        Ok(None)
+    pub(crate) fn new(_: &mut Reactor<Os>) -> Option<Alarm> {
+        None
     }
 
     pub(crate) fn set(&mut self, _: Instant) {

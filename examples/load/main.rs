@@ -134,13 +134,11 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
         flag::register(signal, Arc::clone(&is_stopped))?;
     }
     let mut reactor = Reactor::new()?;
-    let alarm = match args.rate {
-        Some(_) => Alarm::new(&mut reactor)?,
-        None => None,
-    };
+    let alarm = args.rate.and_then(|_| Alarm::new(&mut reactor));
     let began = reactor.with_intents(|cx| cx.now());
     let pace = Pace::new(&schedule(args), began);
     let measure_from = pace.measure_from();
+    let len = pace.until().map(|until| until - began);
     let run = Run::new(pace, terms(args));
     let (title, terms) = (plan.title.clone(), plan.terms(args));
     let open = plan.opener(&run, args);
@@ -149,11 +147,8 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
     if let Some(alarm) = alarm {
         engine.wake_by(alarm);
     }
-    let len = args
-        .measured()
-        .map(|measured| args.ramp_up + args.warm_up + measured);
-    let mut progress = Progress::new(len, args.quiet, began);
-    let own = drive(&mut engine, &is_stopped, &mut progress, measure_from)?;
+    let progress = Progress::new(len, args.quiet, began);
+    let own = drive(&mut engine, &is_stopped, &progress, measure_from)?;
     progress.end();
     let run = engine.end();
     let late = run.pace.borrow().late();
@@ -172,29 +167,26 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
 fn drive(
     engine: &mut Engine<Os>,
     is_stopped: &AtomicBool,
-    progress: &mut Progress,
+    progress: &Progress,
     measure_from: std::time::Instant,
 ) -> Result<Own, Box<dyn std::error::Error>> {
     let mut own = Own::new(engine.reactor.now());
     let mut is_measuring = false;
-    let mut next = engine.reactor.now();
-    while engine.step(Duration::from_millis(250))? {
+    let mut next_look = engine.reactor.now();
+    while engine.step(LOOK_EVERY)? {
         let now = engine.reactor.now();
-        if now < next {
-            continue;
-        }
         if !is_measuring && now >= measure_from {
             is_measuring = true;
             own = Own::new(now);
         }
-        if now >= own.next() {
-            own.read(now);
-        }
         if is_stopped.load(Ordering::Relaxed) {
             engine.stop();
         }
-        progress.show(now, &engine.run);
-        next = now + Duration::from_millis(50);
+        if now >= next_look {
+            next_look = now + LOOK_EVERY;
+            own.watch(now);
+            progress.show(now, &engine.run);
+        }
     }
     own.read(engine.reactor.now());
     Ok(own)
@@ -212,11 +204,7 @@ fn schedule(args: &Common) -> pace::Terms {
 
 fn terms(args: &Common) -> Terms {
     Terms {
-        pipeline: if args.no_keep_alive {
-            1
-        } else {
-            args.pipeline as usize
-        },
+        pipeline: args.pipeline as usize,
         think: args.think,
         timeout: args.timeout,
         keep_alive: !args.no_keep_alive,
@@ -241,3 +229,6 @@ fn allow_descriptors(connections: u32) -> Result<(), String> {
     limit.current = Some(needed);
     setrlimit(Resource::Nofile, limit).map_err(|error| format!("ulimit -n {needed}: {error}"))
 }
+
+/// How often progress is shown.
+const LOOK_EVERY: Duration = Duration::from_millis(250);

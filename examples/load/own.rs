@@ -1,9 +1,13 @@
 //! What the load tester itself took: whoever measures must not be what is measured.
 //!
-//! Reads the CPU time of this process, and on Linux how long it waited for a CPU, once a second.
+//! Reads the CPU time of this process, and where the system tells (Linux, in general) how long it
+//! waited for a CPU, once a second.
 //! Knows nothing of requests.
 
+use std::fs;
 use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// What was read, and when.
 pub(crate) struct Own {
@@ -30,9 +34,11 @@ impl Own {
         }
     }
 
-    /// When the next reading is due.
-    pub(crate) fn next(&self) -> Instant {
-        self.last.at + Duration::from_secs(1)
+    /// Reads once more, if the last time is a second ago.
+    pub(crate) fn watch(&mut self, now: Instant) {
+        if now >= self.last.at + Duration::from_secs(1) {
+            self.read(now);
+        }
     }
 
     /// Reads once more.
@@ -70,8 +76,12 @@ impl Own {
 
 impl Reading {
     fn take(at: Instant) -> Reading {
-        let (cpu, waited) = taken().unwrap_or_default();
-        Reading { at, cpu, waited }
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        Reading {
+            at,
+            cpu: cpu.try_into().unwrap_or_default(),
+            waited: waited().unwrap_or_default(),
+        }
     }
 
     fn cpu_since(&self, before: &Reading) -> f64 {
@@ -87,19 +97,9 @@ fn share(part: Duration, now: Instant, before: Instant) -> f64 {
     part.as_secs_f64() / all.as_secs_f64()
 }
 
-/// How long this process, which has one thread, ran, and how long it could have run and did not.
-#[cfg(target_os = "linux")]
-fn taken() -> Option<(Duration, Duration)> {
-    let text = std::fs::read_to_string("/proc/self/schedstat").ok()?;
-    let mut nanos = text.split_ascii_whitespace().map(str::parse);
-    let mut next = || Some(Duration::from_nanos(nanos.next()?.ok()?));
-    Some((next()?, next()?))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn taken() -> Option<(Duration, Duration)> {
-    use rustix::time::{ClockId, clock_gettime};
-    let cpu = clock_gettime(ClockId::ProcessCPUTime);
-    let cpu = Duration::new(cpu.tv_sec.try_into().ok()?, cpu.tv_nsec.try_into().ok()?);
-    Some((cpu, Duration::ZERO))
+/// How long this process, which has one thread, could have run and did not.
+fn waited() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/self/schedstat").ok()?;
+    let nanos = text.split_ascii_whitespace().nth(1)?;
+    nanos.parse().ok().map(Duration::from_nanos)
 }

@@ -13,7 +13,6 @@ use crate::report::{count, time};
 pub(crate) struct Progress {
     bar: ProgressBar,
     began: Instant,
-    next: Instant,
 }
 
 impl Progress {
@@ -32,19 +31,11 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Progress {
-            bar,
-            began: now,
-            next: now,
-        }
+        Progress { bar, began: now }
     }
 
-    /// Draws, but not too often.
-    pub(crate) fn show(&mut self, now: Instant, run: &Run) {
-        if now < self.next {
-            return;
-        }
-        self.next = now + Duration::from_millis(250);
+    /// Draws.
+    pub(crate) fn show(&self, now: Instant, run: &Run) {
         if self.bar.is_hidden() {
             return;
         }
