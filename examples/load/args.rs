@@ -110,7 +110,7 @@ pub(crate) struct Common {
     #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) connections: u32,
     /// Requests on one connection without an answer.
-    #[arg(short, long, default_value_t = 1,
+    #[arg(short, long, default_value_t = 1, conflicts_with = "no_keep_alive",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) pipeline: u32,
     /// How long is measured. 10 s, if there is no --requests either.
@@ -128,13 +128,13 @@ pub(crate) struct Common {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time,
         conflicts_with = "rate")]
     pub(crate) think: Duration,
-    /// How long opening all connections takes.
+    /// How long opening all connections takes; nothing is measured meanwhile.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     pub(crate) ramp_up: Duration,
-    /// How long requests are sent before any is measured.
+    /// How long requests are sent after that before any is measured.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     pub(crate) warm_up: Duration,
-    /// How long a connection may take to be made, and an answer to come.
+    /// How long a connection may take to be made, and nothing may come while an answer is awaited.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     pub(crate) timeout: Duration,
     /// A connection for each request.
@@ -153,7 +153,7 @@ pub(crate) struct Common {
     /// Writes a page with plots, which needs nothing else.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Ends with 1 if the p99 is higher.
+    /// Ends with 1 if the p99 of the good answers is higher.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) max_p99: Option<Duration>,
     /// Ends with 1 if there are more errors.
@@ -284,7 +284,7 @@ pub(crate) fn token(text: &str) -> Result<String, String> {
 fn header(text: &str) -> Result<String, String> {
     let (name, value) = text.split_once(':').ok_or("it has no colon")?;
     token(name)?;
-    if value.bytes().any(|byte| byte < b' ' && byte != b'\t') {
+    if value.chars().any(|c| c.is_ascii_control() && c != '\t') {
         return Err("there are control characters in its value".into());
     }
     Ok(format!("{name}: {}", value.trim()))
@@ -292,7 +292,7 @@ fn header(text: &str) -> Result<String, String> {
 
 fn digest(text: &str) -> Result<[u8; 32], String> {
     let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err("it has not 64 digits".into());
     }
     for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {

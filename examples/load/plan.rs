@@ -86,12 +86,9 @@ impl Plan {
                 (address, Rc::new(Questions { all, expect }))
             })
             .collect();
-        if servers.is_empty() {
-            return Err("there is nothing to ask".into());
-        }
         let to: Vec<Address> = servers.iter().map(|(address, _)| address.clone()).collect();
         Ok(Plan {
-            title: format!("HTTP to {}", names(&to)),
+            title: format!("HTTP to {}", names(&to, &args.common)?),
             kind: Kind::Http(servers),
         })
     }
@@ -124,12 +121,13 @@ impl Plan {
         if bytes.is_empty() {
             return Err("a delimiter leaves some letters for messages".into());
         }
+        let to = names(&args.to, &args.common)?;
         let message = Message {
             bytes: bytes.into(),
             is_stream: args.framing == Framing::Raw,
         };
         Ok(Plan {
-            title: format!("{size} bytes, {:?}, to {}", args.framing, names(&args.to)),
+            title: format!("{size} bytes, {:?}, to {to}", args.framing),
             kind: Kind::Tcp {
                 to: args.to.clone(),
                 framing: args.framing,
@@ -149,7 +147,11 @@ impl Plan {
             return Err("datagrams go to HOST:PORT".into());
         }
         Ok(Plan {
-            title: format!("{} bytes, UDP, to {}", args.size, names(&args.to)),
+            title: format!(
+                "{} bytes, UDP, to {}",
+                args.size,
+                names(&args.to, &args.common)?
+            ),
             kind: Kind::Udp {
                 to: args.to.clone(),
                 size: args.size as usize,
@@ -371,7 +373,18 @@ fn body(text: &str) -> Result<Bytes, String> {
     }
 }
 
-fn names(to: &[Address]) -> String {
+/// Whom it goes to, in words: somebody, and no more than there are connections.
+fn names(to: &[Address], args: &Common) -> Result<String, String> {
+    if to.is_empty() {
+        return Err("there is nothing to ask".into());
+    }
+    if to.len() > args.connections as usize {
+        return Err(format!(
+            "{} connections are too few for {} servers",
+            args.connections,
+            to.len()
+        ));
+    }
     let names: Vec<String> = to.iter().map(Address::to_string).collect();
-    names.join(", ")
+    Ok(names.join(", "))
 }

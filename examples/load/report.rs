@@ -141,15 +141,16 @@ impl Report {
         row("rate", &format!("{} requests/s", count(self.rate() as u64)));
         row("received", &bytes(self.bytes_in, self.elapsed));
         row("sent", &bytes(self.bytes_out, self.elapsed));
-        row("latency", "");
-        for (name, value) in &self.latencies {
-            row(&format!("  {name}"), &time(*value));
+        let mut own = format!("{} of a CPU", percent(self.busy));
+        if self.good > 0 {
+            row("latency", "");
+            for (name, value) in &self.latencies {
+                row(&format!("  {name}"), &time(*value));
+            }
+            let each = self.cpu.as_secs_f64() * 1e6 / self.good as f64;
+            own += &format!(", {each:.2} µs a request");
         }
-        let each = self.cpu.as_secs_f64() * 1e6 / (self.good.max(1) as f64);
-        row(
-            "this client",
-            &format!("{} of a CPU, {each:.2} µs a request", percent(self.busy)),
-        );
+        row("this client", &own);
         for doubt in self.doubts() {
             row("CAUTION", &doubt);
         }
