@@ -10,13 +10,16 @@
 mod running;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{self, Output};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
-use running::{Running, check_exit};
+use running::{Running, check_exit, command};
 
 /// Runs `load` with these words, and expects it to end with that status.
 #[track_caller]
@@ -57,6 +60,48 @@ fn answering(answer: &'static str) -> SocketAddr {
     address
 }
 
+/// What a server has heard: a connection, or bytes on it.
+struct Heard {
+    from: IpAddr,
+    at: Instant,
+    bytes: Vec<u8>,
+}
+
+/// A server that gives back what it hears, or the same answer to everything, and tells of it.
+fn hearing(answer: Option<&'static str>) -> (SocketAddr, Receiver<Heard>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (tell, heard) = mpsc::channel();
+    thread::spawn(move || {
+        while let Ok((mut stream, from)) = listener.accept() {
+            let tell = tell.clone();
+            let say = move |bytes: &[u8]| {
+                let (from, at, bytes) = (from.ip(), Instant::now(), bytes.to_vec());
+                _ = tell.send(Heard { from, at, bytes });
+            };
+            say(b"");
+            thread::spawn(move || {
+                let mut buf = [0; 4096];
+                while let Ok(len) = stream.read(&mut buf)
+                    && len > 0
+                {
+                    say(&buf[..len]);
+                    let answer = answer.map_or(&buf[..len], str::as_bytes);
+                    if stream.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, heard)
+}
+
+/// All bytes that were heard so far.
+fn bytes(heard: &Receiver<Heard>) -> Vec<u8> {
+    heard.try_iter().flat_map(|heard| heard.bytes).collect()
+}
+
 /// An address at which nobody listens.
 fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -91,6 +136,9 @@ fn every_framing_is_echoed() {
         ("length16le", &tcp[0]),
         ("length24", &tcp[0]),
         ("length64", &tcp[0]),
+        ("length16", &tcp[0]),
+        ("length32le", &tcp[0]),
+        ("length64le", &tcp[0]),
         ("lines", &tcp[1]),
         ("length32", &tcp[2]),
     ] {
@@ -99,6 +147,225 @@ fn every_framing_is_echoed() {
         assert_eq!(run["requests"], 200, "{framing}");
         assert_eq!(run["error_count"], 0, "{framing}");
     }
+}
+
+#[test]
+fn messages_are_framed_as_they_were_asked_for() {
+    let (to, heard) = hearing(None);
+    for (options, expected) in [
+        ("raw", &b"abc"[..]),
+        ("lines", b"abc\n"),
+        ("crlf", b"abc\r\n"),
+        ("delimited", b"abc;"),
+        ("delimited --delimiter 1a1", b"bcd1a1"),
+        ("fixed", b"abcd"),
+        ("length8", b"\x03abc"),
+        ("length16", b"\0\x03abc"),
+        ("length24", b"\0\0\x03abc"),
+        ("length32", b"\0\0\0\x03abc"),
+        ("length64", b"\0\0\0\0\0\0\0\x03abc"),
+        ("length16le", b"\x03\0abc"),
+        ("length32le", b"\x03\0\0\0abc"),
+        ("length64le", b"\x03\0\0\0\0\0\0\0abc"),
+        ("varint", b"\x03abc"),
+        ("netstring", b"3:abc,"),
+    ] {
+        let size = if options == "fixed" { 4 } else { 3 };
+        load(
+            &format!("tcp {to} -c 1 -n 1 -s {size} --framing {options}"),
+            0,
+        );
+        let bytes = bytes(&heard);
+        assert_eq!(
+            bytes.escape_ascii().to_string(),
+            expected.escape_ascii().to_string(),
+            "{options}"
+        );
+    }
+}
+
+#[test]
+fn a_request_is_sent_as_it_was_asked_for() {
+    let (to, heard) = hearing(Some("HTTP/1.1 204 No Content\r\n\r\n"));
+    let body = scratch("body");
+    fs::write(&body, "ahoy").expect("a file");
+    let check = |target: &str, options: &str, expected: &str| {
+        load(&format!("http http://{to}{target} -c 1 -n 1 {options}"), 0);
+        let bytes = bytes(&heard);
+        assert_eq!(String::from_utf8_lossy(&bytes), expected, "{options}");
+    };
+    check("", "", &format!("GET / HTTP/1.1\r\nHost: {to}\r\n\r\n"));
+    check(
+        "/a?b=c#d",
+        &format!(
+            "-m PUT -H X-One:1 --header host:x --body @{}",
+            body.display()
+        ),
+        "PUT /a?b=c HTTP/1.1\r\nX-One: 1\r\nhost: x\r\nContent-Length: 4\r\n\r\nahoy",
+    );
+    check(
+        "?",
+        "-m BREW -b now -H Content-Length:3",
+        &format!("BREW /? HTTP/1.1\r\nHost: {to}\r\nContent-Length: 3\r\n\r\nnow"),
+    );
+    _ = fs::remove_file(body);
+}
+
+#[test]
+fn a_unix_socket_is_loaded_too() {
+    let path = scratch("socket");
+    let path = path.display();
+    let http = Running::start("http", &[&format!("unix:{path}")]);
+    let line = format!("http http://unix:{path}:/plaintext -n 20 -c 2 --expect-length 13");
+    assert_eq!(measured(&line, 0)["requests"], 20);
+    http.terminate();
+    let echo = Running::start("echo", &[&format!("unix:{path}")]);
+    let line = format!("tcp unix:{path} -n 20 -c 2 --max-errors 0");
+    assert_eq!(measured(&line, 0)["requests"], 20);
+    echo.terminate();
+}
+
+#[test]
+fn without_keep_alive_each_request_has_a_connection() {
+    let (to, heard) = hearing(None);
+    let run = measured(
+        &format!("tcp {to} -n 10 -c 2 --no-keep-alive --max-errors 0"),
+        0,
+    );
+    assert_eq!(run["requests"], 10);
+    let connected = heard.try_iter().filter(|heard| heard.bytes.is_empty());
+    assert_eq!(connected.count(), 10);
+}
+
+#[test]
+fn requests_are_pipelined_as_deep_as_was_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        // Nothing is answered before there are three of them.
+        let mut three = [0; 3 * 8];
+        while stream.read_exact(&mut three).is_ok() {
+            stream.write_all(&three).expect("it listens");
+        }
+    });
+    let run = measured(&format!("tcp {to} -s 8 -p 3 -n 6 -c 1 --max-errors 0"), 0);
+    assert_eq!(run["requests"], 6);
+}
+
+#[test]
+fn connections_are_shared_out_among_servers_and_come_from_all_sources() {
+    let (one, heard_by_one) = hearing(None);
+    let (two, heard_by_two) = hearing(None);
+    // Each of the six is for one request.
+    let line = format!("tcp {one} {two} -n 6 -c 6 --no-keep-alive");
+    let sources = "--source 127.0.0.2 --source 127.0.0.3 --source 127.0.0.4";
+    let run = measured(&format!("{line} {sources} --max-errors 0"), 0);
+    assert_eq!(run["requests"], 6);
+    for heard in [heard_by_one, heard_by_two] {
+        let connected = heard.try_iter().filter(|heard| heard.bytes.is_empty());
+        let mut sources: Vec<String> = connected.map(|heard| heard.from.to_string()).collect();
+        sources.sort();
+        assert_eq!(sources, ["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+    }
+}
+
+#[test]
+fn a_constant_rate_is_kept_for_as_long_as_was_asked_for() {
+    let (to, heard) = hearing(None);
+    let run = measured(&format!("tcp {to} -s 8 -c 4 --rate 500 -d 200ms"), 0);
+    assert_eq!(
+        (&run["requests"], &run["error_count"]),
+        (&100.into(), &0.into())
+    );
+    assert_eq!(bytes(&heard).len(), 100 * 8);
+    // The last of them was due 2 ms before the end.
+    assert!(run["elapsed_ns"].as_u64() >= Some(198_000_000), "{run}");
+}
+
+#[test]
+fn what_is_sent_in_the_warm_up_is_not_counted() {
+    let (to, heard) = hearing(None);
+    let line = format!("tcp {to} -s 8 -c 4 --warm-up 100ms -n 50");
+    let run = measured(&format!("{line} --rate 1000"), 0);
+    assert_eq!(run["requests"], 50);
+    assert_eq!(run["sent_bytes"], 50 * 8);
+    assert_eq!(bytes(&heard).len(), (100 + 50) * 8);
+    let began = Instant::now();
+    let run = measured(&line, 0);
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    assert_eq!(run["requests"], 50);
+    assert_eq!(run["sent_bytes"], 50 * 8);
+}
+
+#[test]
+fn connections_are_opened_one_after_the_other_in_the_ramp_up() {
+    for options in ["", "--rate 1000"] {
+        let (to, heard) = hearing(None);
+        let began = Instant::now();
+        let run = measured(&format!("tcp {to} -c 4 --ramp-up 200ms -n 20 {options}"), 0);
+        assert_eq!(run["requests"], 20);
+        let heard: Vec<Heard> = heard.try_iter().collect();
+        let connected = heard.iter().filter(|heard| heard.bytes.is_empty());
+        let after: Vec<Duration> = connected.map(|heard| heard.at - began).collect();
+        assert_eq!(after.len(), 4);
+        for (number, after) in (0..).zip(after) {
+            assert!(
+                after >= number * Duration::from_millis(50),
+                "{number}: {after:?}"
+            );
+        }
+        // At a constant rate nothing is due before they are all there.
+        let mut asked = heard.iter().filter(|heard| !heard.bytes.is_empty());
+        let first = asked.next().expect("a message").at - began;
+        assert!(
+            options.is_empty() || first >= Duration::from_millis(200),
+            "{first:?}"
+        );
+    }
+}
+
+#[test]
+fn a_connection_that_thinks_sends_nothing_meanwhile() {
+    let (to, heard) = hearing(None);
+    let run = measured(&format!("tcp {to} -c 1 -n 4 --think 30ms"), 0);
+    assert_eq!(run["requests"], 4);
+    let asked: Vec<Instant> = heard
+        .try_iter()
+        .filter(|heard| !heard.bytes.is_empty())
+        .map(|heard| heard.at)
+        .collect();
+    // It cannot have its answer before the server has its request.
+    let all = asked[3] - asked[0];
+    assert!(all >= Duration::from_millis(3 * 30), "{all:?}");
+}
+
+#[test]
+fn figures_over_time_are_for_stretches_of_the_length_that_was_asked_for() {
+    let (to, _heard) = hearing(None);
+    let line = format!("tcp {to} -c 1 -d 300ms");
+    let stretches = |run: &Value| run["over_time"].as_array().map(Vec::len);
+    assert_eq!(
+        stretches(&measured(&format!("{line} --interval 1h"), 0)),
+        Some(1)
+    );
+    assert!(stretches(&measured(&line, 0)) > Some(1));
+}
+
+#[test]
+fn a_run_that_is_interrupted_tells_what_it_has_measured() {
+    let (to, heard) = hearing(None);
+    let command = command("load", &["tcp", &to.to_string(), "-d", "1h", "-c", "1"]);
+    let mut running = Running::spawn("load", command, 0);
+    // One message has been answered, at least, when the next one comes.
+    for _ in 0..3 {
+        heard.recv().expect("it connects and sends");
+    }
+    running.signal(Signal::INT);
+    let line = running.line_until(|line| line.starts_with("requests "));
+    assert_ne!(line.split_whitespace().last(), Some("0"));
+    running.line_until(|line| line.starts_with("this client "));
+    assert_eq!(running.child.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]
@@ -274,7 +541,9 @@ fn two_runs_are_compared() {
 
 #[test]
 fn what_makes_no_sense_is_status_2() {
+    let signs = format!("http http://127.0.0.1/ --expect-sha256 {}", "+a".repeat(32));
     for line in [
+        &signs,
         "--no-such-option",
         "",
         "http",
@@ -287,6 +556,9 @@ fn what_makes_no_sense_is_status_2() {
         "tcp 127.0.0.1:1 --framing fixed --size 3",
         "tcp 127.0.0.1:1 --rate 0",
         "tcp 127.0.0.1:1 --rate 5 --think 1s",
+        "tcp 127.0.0.1:1 -p 2 --no-keep-alive",
+        "tcp 127.0.0.1:1 127.0.0.1:2 -c 1",
+        "udp 127.0.0.1:1 --no-keep-alive",
         "udp unix:/nowhere",
     ] {
         let output = load(line, 2);
