@@ -43,39 +43,36 @@ pub(crate) enum Command {
         /// What is on the disk before a file gets its name.
         #[arg(long, value_enum, default_value_t)]
         fsync: Fsync,
+        /// How many at a time.
         #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
         parallel: u16,
     },
     /// Store files.
-    Put {
-        address: Address,
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-        /// The directory of the server to write them to.
-        #[arg(long, value_name = "DIR")]
-        to: Option<PathBuf>,
-        #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
-        parallel: u16,
-    },
+    Put(Ours),
     /// List a directory.
     Ls {
         address: Address,
         path: Option<PathBuf>,
     },
     /// Compare files with those of the same names there, block by block.
-    Verify {
-        address: Address,
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-        /// The directory of the server that they are in.
-        #[arg(long, value_name = "DIR")]
-        to: Option<PathBuf>,
-        #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
-        parallel: u16,
-    },
+    Verify(Ours),
 }
 
-/// How many at a time: at least one.
+/// Files of this side, and where their like is on the other one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ours {
+    pub(crate) address: Address,
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Their directory on the server.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    /// How many at a time.
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
+    pub(crate) parallel: u16,
+}
+
+/// At least one.
 fn count() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(1..=256)
 }

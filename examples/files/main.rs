@@ -30,7 +30,7 @@ mod store;
 mod wire;
 
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ use clap::Parser;
 use windlass::net::{Address, Listen};
 use windlass::{Echo, Error, Lines, Reactor};
 
-use args::{Args, Command};
+use args::{Args, Command, Ours};
 use client::Job;
 use refusal::Refusal;
 use server::Service;
@@ -87,34 +87,12 @@ fn run(command: Command) -> Result<bool, Error> {
             };
             each(address, &paths, parallel, fsync, get)
         }
-        Command::Put {
-            address,
-            paths,
-            to,
-            parallel,
-        } => {
-            let put = |path: &Path| {
-                let (remote, file) = opened(path, to.as_deref())?;
-                Ok(Job::Put { remote, file })
-            };
-            each(address, &paths, parallel, Fsync::default(), put)
-        }
+        Command::Put(ours) => each_of_ours(ours, |remote, file| Job::Put { remote, file }),
         Command::Ls { address, path } => {
-            let remote = path.unwrap_or_default().as_os_str().as_bytes().to_vec();
+            let remote = path.unwrap_or_default().into_os_string().into_vec();
             client::run(address, vec![Job::List { remote }], 1, Fsync::default())
         }
-        Command::Verify {
-            address,
-            paths,
-            to,
-            parallel,
-        } => {
-            let verify = |path: &Path| {
-                let (remote, file) = opened(path, to.as_deref())?;
-                Ok(Job::Verify { remote, file })
-            };
-            each(address, &paths, parallel, Fsync::default(), verify)
-        }
+        Command::Verify(ours) => each_of_ours(ours, |remote, file| Job::Verify { remote, file }),
     }
 }
 
@@ -150,10 +128,18 @@ fn each(
     Ok(client::run(address, jobs, usize::from(parallel), fsync)? && is_complete)
 }
 
-/// A file of ours, and where its like is on the server.
-fn opened(path: &Path, to: Option<&Path>) -> Result<(Vec<u8>, File), Refusal> {
-    let remote = to
-        .unwrap_or(Path::new(""))
-        .join(path.file_name().unwrap_or_default());
-    Ok((remote.as_os_str().as_bytes().to_vec(), File::open(path)?))
+/// A job for each file of ours, and for the path of its like on the server.
+fn each_of_ours(ours: Ours, job: impl Fn(Vec<u8>, File) -> Job) -> Result<bool, Error> {
+    let to = ours.to.unwrap_or_default();
+    let open = |path: &Path| {
+        let remote = to.join(path.file_name().unwrap_or_default());
+        Ok(job(remote.into_os_string().into_vec(), File::open(path)?))
+    };
+    each(
+        ours.address,
+        &ours.paths,
+        ours.parallel,
+        Fsync::default(),
+        open,
+    )
 }
