@@ -255,19 +255,11 @@ impl Peer {
     }
 
     fn conclude(&mut self, result: Result<Next, Refusal>, cx: &mut Context<'_, Wire>) {
-        match result {
-            Ok(Next::Wait) => {}
-            Ok(Next::Again) => self.turns.again(cx),
-            Ok(Next::Over) => {
-                self.doing = Doing::Over;
-                cx.finish();
-            }
-            Err(refusal) => {
-                self.outcome = Some(Err(refusal.to_string()));
-                self.doing = Doing::Over;
-                cx.send(Message::Refused(refusal));
-                cx.finish();
-            }
+        if let Err(refusal) = &result {
+            self.outcome = Some(Err(refusal.to_string()));
+        }
+        if self.turns.conclude(result, cx) {
+            self.doing = Doing::Over;
         }
     }
 }

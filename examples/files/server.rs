@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, statat};
-use windlass::net::Network;
-use windlass::net::{Address, Listen};
+use windlass::net::{Address, Listen, Network};
 use windlass::{CloseReason, Context, Error, Limits, Protocol, Reactor, TimerId, Token};
 
 use super::digest::Slices;
@@ -125,19 +124,11 @@ impl Peer {
     }
 
     fn conclude(&mut self, result: Result<Next, Refusal>, cx: &mut Context<'_, Wire>) {
-        match result {
-            Ok(Next::Wait) => {}
-            Ok(Next::Again) => self.turns.again(cx),
-            Ok(Next::Over) => {
-                self.doing = Doing::Over;
-                cx.finish();
-            }
-            Err(refusal) => {
-                log::info!("{}: refused: {refusal}", cx.token());
-                self.doing = Doing::Over;
-                cx.send(Message::Refused(refusal));
-                cx.finish();
-            }
+        if let Err(refusal) = &result {
+            log::info!("{}: refused: {refusal}", cx.token());
+        }
+        if self.turns.conclude(result, cx) {
+            self.doing = Doing::Over;
         }
     }
 }
@@ -183,7 +174,7 @@ impl Protocol for Peer {
 
     fn on_malformed(&mut self, error: WireError, cx: &mut Context<'_, Wire>) {
         let refusal = Refusal::new(Code::Confused, error.to_string());
-        cx.send(Message::Refused(refusal));
+        self.conclude(Err(refusal), cx);
     }
 
     fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, Wire>) {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use windlass::Intents;
+use windlass::{Context, Intents};
+
+use super::refusal::Refusal;
+use super::wire::{Message, Wire};
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +25,35 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Everybody else comes first.
-    pub(crate) fn again(&mut self, cx: &mut Intents) {
-        self.is_due = self.is_due || cx.set_timer(Duration::ZERO).is_some();
-    }
-
     /// The turn has come.
     pub(crate) fn begin(&mut self) {
         self.is_due = false;
+    }
+
+    /// Does what follows a step; answers whether it was the last one. The peer is told why, if the
+    /// transfer cannot be.
+    pub(crate) fn conclude(
+        &mut self,
+        result: Result<Next, Refusal>,
+        cx: &mut Context<'_, Wire>,
+    ) -> bool {
+        match result {
+            Ok(Next::Wait) => return false,
+            Ok(Next::Again) => {
+                self.again(cx);
+                return false;
+            }
+            Ok(Next::Over) => {}
+            Err(refusal) => {
+                cx.send(Message::Refused(refusal));
+            }
+        }
+        cx.finish();
+        true
+    }
+
+    /// Everybody else comes first.
+    fn again(&mut self, cx: &mut Intents) {
+        self.is_due = self.is_due || cx.set_timer(Duration::ZERO).is_some();
     }
 }
