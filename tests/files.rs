@@ -152,6 +152,17 @@ fn check(mut client: Command, status: i32) -> String {
     text
 }
 
+/// The same command, within a limit that the shell sets before.
+fn limited(limit: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{limit}; exec \"$@\""), "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_remove("RUST_LOG");
+    shell
+}
+
 fn said(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
@@ -322,6 +333,30 @@ fn files_of_every_length_go_there_and_back_several_at_a_time() {
     let list = check(client(&server.address, "ls", &[]), 0);
     assert_eq!(list.lines().count(), names.len(), "{list}");
     assert!(list.contains("262145 262145\n"), "{list}");
+}
+
+#[test]
+fn more_files_than_may_be_open_are_moved_one_after_the_other() {
+    let folder = Folder::new("many");
+    let server = Server::start(&folder.there(""), &[]);
+    let names: Vec<String> = (0..100).map(|at| at.to_string()).collect();
+    let paths: Vec<PathBuf> = names.iter().map(|name| folder.here(name)).collect();
+    for (path, name) in paths.iter().zip(&names) {
+        fs::write(path, name).unwrap();
+    }
+    let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let few = "ulimit -n 50";
+    check(limited(few, &client(&server.address, "put", &all)), 0);
+    check(limited(few, &client(&server.address, "verify", &all)), 0);
+    let back = folder.here("back");
+    fs::create_dir(&back).unwrap();
+    let remote: Vec<&Path> = names.iter().map(Path::new).collect();
+    let mut get = client(&server.address, "get", &remote);
+    get.arg("--into").arg(&back);
+    check(limited(few, &get), 0);
+    for name in &names {
+        assert_eq!(&fs::read_to_string(back.join(name)).unwrap(), name);
+    }
 }
 
 #[test]
@@ -713,15 +748,9 @@ fn messages_that_do_not_belong_there_end_the_transfer() {
 fn a_full_disk_is_told_and_the_server_goes_on() {
     let folder = Folder::new("full");
     // No file may be longer than 1 MiB: the system says so as it says that a disk is full.
-    let mut shell = Command::new("sh");
-    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
-    shell
-        .args(["-c", script, "sh"])
-        .arg(running::path("files"))
-        .arg("serve")
-        .arg(folder.there(""))
-        .env_remove("RUST_LOG");
-    let server = Server::spawn(shell);
+    let mut serve = command("files", &["serve"]);
+    serve.arg(folder.there(""));
+    let server = Server::spawn(limited("trap '' XFSZ; ulimit -f 2048", &serve));
     fs::write(folder.here("large"), vec![1; 8 * BLOCK_LEN]).unwrap();
     fs::write(folder.here("small"), "small").unwrap();
     let text = check(client(&server.address, "put", &[&folder.here("large")]), 1);

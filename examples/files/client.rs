@@ -1,10 +1,10 @@
 //! The client: one connection for each file, several at a time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use indicatif::ProgressBar;
@@ -23,10 +23,22 @@ use super::wire::{Message, Wire, WireError};
 /// One thing to be done.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Get { remote: Vec<u8>, place: Place },
-    Put { remote: Vec<u8>, file: File },
-    Verify { remote: Vec<u8>, file: File },
-    List { remote: Vec<u8> },
+    Get {
+        remote: Vec<u8>,
+        place: Place,
+        fsync: Fsync,
+    },
+    Put {
+        remote: Vec<u8>,
+        file: File,
+    },
+    Verify {
+        remote: Vec<u8>,
+        file: File,
+    },
+    List {
+        remote: Vec<u8>,
+    },
 }
 
 impl Job {
@@ -40,19 +52,16 @@ impl Job {
     }
 }
 
+/// What is to be done, or the path of what cannot even begin.
+pub(crate) type Jobs = Box<dyn Iterator<Item = Result<Job, (PathBuf, Refusal)>>>;
+
 /// Does all jobs, `parallel` at a time; answers whether all went well.
-pub(crate) fn run(
-    address: Address,
-    jobs: Vec<Job>,
-    parallel: usize,
-    fsync: Fsync,
-) -> Result<bool, Error> {
+pub(crate) fn run(address: Address, parallel: u16, jobs: Jobs) -> Result<bool, Error> {
     let mut reactor = Reactor::new()?;
     let client = Rc::new(Client {
         address,
-        jobs: RefCell::new(jobs.into()),
+        jobs: RefCell::new(jobs),
         has_failed: Cell::new(false),
-        fsync,
         slices: Slices::default(),
         board: Board::default(),
     });
@@ -66,21 +75,24 @@ pub(crate) fn run(
 }
 
 /// What all connections have in common.
-#[derive(Debug)]
 struct Client {
     address: Address,
-    jobs: RefCell<VecDeque<Job>>,
+    /// Each opens its files when its turn comes, so that there may be more than can be open.
+    jobs: RefCell<Jobs>,
     has_failed: Cell<bool>,
-    fsync: Fsync,
     slices: Slices,
     board: Board,
 }
 
 impl Client {
-    /// Begins with the next job, if there is one left.
+    /// Begins with the next job that can begin, if there is one left.
     fn next(self: &Rc<Client>, cx: &mut Intents) {
-        let Some(job) = self.jobs.borrow_mut().pop_front() else {
-            return;
+        let job = loop {
+            match self.jobs.borrow_mut().next() {
+                Some(Ok(job)) => break job,
+                Some(Err((path, refusal))) => self.fail(path.display(), refusal),
+                None => return,
+            }
         };
         let name = String::from_utf8_lossy(job.remote())
             .escape_debug()
@@ -101,7 +113,7 @@ impl Client {
         let _ = self.board.say(&mut io::stdout(), line);
     }
 
-    fn fail(&self, name: &str, why: impl fmt::Display) {
+    fn fail(&self, name: impl fmt::Display, why: impl fmt::Display) {
         self.has_failed.set(true);
         let _ = self.board.say(&mut io::stderr(), &format!("{name}: {why}"));
     }
@@ -163,9 +175,8 @@ impl Peer {
     fn on_file(&mut self, len: u64) -> Result<Next, Refusal> {
         let slices = &self.client.slices;
         self.doing = match std::mem::replace(&mut self.doing, Doing::Over) {
-            Doing::Asking(Job::Get { place, .. }) => {
-                let sink = Sink::new(place.begin()?, len, self.client.fsync, slices)?;
-                Doing::Receiving(sink)
+            Doing::Asking(Job::Get { place, fsync, .. }) => {
+                Doing::Receiving(Sink::new(place.begin()?, len, fsync, slices)?)
             }
             Doing::Asking(Job::Verify { file, .. }) => {
                 let here = file.metadata()?.len();

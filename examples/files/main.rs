@@ -30,8 +30,9 @@ mod store;
 mod wire;
 
 use std::fs::File;
+use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -39,10 +40,10 @@ use windlass::net::{Address, Listen};
 use windlass::{Echo, Error, Lines, Reactor};
 
 use args::{Args, Command, Ours};
-use client::Job;
+use client::{Job, Jobs};
 use refusal::Refusal;
 use server::Service;
-use store::{Fsync, Place, Store};
+use store::{Place, Store};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -78,19 +79,20 @@ fn run(command: Command) -> Result<bool, Error> {
             fsync,
             parallel,
         } => {
-            let get = |path: &Path| {
+            let get = move |path: &Path| {
                 let name = path.file_name().unwrap_or_default();
                 Ok(Job::Get {
                     remote: path.as_os_str().as_bytes().to_vec(),
                     place: Place::new(&into, name.as_bytes())?,
+                    fsync,
                 })
             };
-            each(address, &paths, parallel, fsync, get)
+            client::run(address, parallel, each(paths, get))
         }
         Command::Put(ours) => each_of_ours(ours, |remote, file| Job::Put { remote, file }),
         Command::Ls { address, path } => {
             let remote = path.unwrap_or_default().into_os_string().into_vec();
-            client::run(address, vec![Job::List { remote }], 1, Fsync::default())
+            client::run(address, 1, Box::new(iter::once(Ok(Job::List { remote }))))
         }
         Command::Verify(ours) => each_of_ours(ours, |remote, file| Job::Verify { remote, file }),
     }
@@ -109,37 +111,18 @@ fn serve(service: Service, address: Address, echo: Option<Address>) -> Result<()
     reactor.run()
 }
 
-/// A job for each path; one that cannot even begin is told, and the others go on.
-fn each(
-    address: Address,
-    paths: &[std::path::PathBuf],
-    parallel: u16,
-    fsync: Fsync,
-    job: impl Fn(&Path) -> Result<Job, Refusal>,
-) -> Result<bool, Error> {
-    let mut jobs = Vec::new();
-    for path in paths {
-        match job(path) {
-            Ok(job) => jobs.push(job),
-            Err(refusal) => eprintln!("{}: {refusal}", path.display()),
-        }
-    }
-    let is_complete = jobs.len() == paths.len();
-    Ok(client::run(address, jobs, usize::from(parallel), fsync)? && is_complete)
+/// A job for each path.
+fn each(paths: Vec<PathBuf>, job: impl Fn(&Path) -> Result<Job, Refusal> + 'static) -> Jobs {
+    let jobs = paths.into_iter();
+    Box::new(jobs.map(move |path| job(&path).map_err(|refusal| (path, refusal))))
 }
 
 /// A job for each file of ours, and for the path of its like on the server.
-fn each_of_ours(ours: Ours, job: impl Fn(Vec<u8>, File) -> Job) -> Result<bool, Error> {
+fn each_of_ours(ours: Ours, job: impl Fn(Vec<u8>, File) -> Job + 'static) -> Result<bool, Error> {
     let to = ours.to.unwrap_or_default();
-    let open = |path: &Path| {
+    let open = move |path: &Path| {
         let remote = to.join(path.file_name().unwrap_or_default());
         Ok(job(remote.into_os_string().into_vec(), File::open(path)?))
     };
-    each(
-        ours.address,
-        &ours.paths,
-        ours.parallel,
-        Fsync::default(),
-        open,
-    )
+    client::run(ours.address, ours.parallel, each(ours.paths, open))
 }
