@@ -33,6 +33,7 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use windlass::net::{Address, Listen, Memory};
 use windlass::{Echo, Lines, Outbox, Reactor};
 
@@ -356,6 +357,39 @@ fn more_files_than_may_be_open_are_moved_one_after_the_other() {
     check(limited(few, &get), 0);
     for name in &names {
         assert_eq!(&fs::read_to_string(back.join(name)).unwrap(), name);
+    }
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    let folder = Folder::new("progress");
+    let server = Server::start(&folder.there(""), &[]);
+    fs::write(folder.here("file"), vec![1; 4 * BLOCK_LEN]).unwrap();
+    let mut put = client(&server.address, "put", &[&folder.here("file")]);
+    let output = put.output().unwrap();
+    assert_eq!(output.stdout, b"put file, 1048576 bytes\n");
+    assert_eq!(output.stderr, b"");
+
+    let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&pty).unwrap();
+    unlockpt(&pty).unwrap();
+    let name = ptsname(&pty, Vec::new()).unwrap();
+    let name = name.into_string().unwrap();
+    let terminal = fs::OpenOptions::new().read(true).write(true).open(name);
+    put.stderr(terminal.unwrap());
+    let mut child = put.stdout(Stdio::null()).spawn().unwrap();
+    // Its end of the terminal is closed with it, and not open here.
+    drop(put);
+    let mut shown = Vec::new();
+    let mut pty = fs::File::from(pty);
+    let mut piece = [0; 4096];
+    while let Ok(len @ 1..) = pty.read(&mut piece) {
+        shown.extend(&piece[..len]);
+    }
+    assert!(child.wait().unwrap().success());
+    let shown = String::from_utf8_lossy(&shown);
+    for part in ["file ", " of 1.00 MiB", "/s, ", " left"] {
+        assert!(shown.contains(part), "{part}: {shown:?}");
     }
 }
 
