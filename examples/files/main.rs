@@ -2,7 +2,8 @@
 //!
 //! Step six of the story: a protocol with long work in it. Every block has a digest, and so has
 //! the file; a transfer that was cut goes on where it was, after what is there was compared; a file
-//! gets its name when all of it is right. What takes long is done a slice per turn. Try it:
+//! gets its name when all of it is right. What takes long is done a slice per turn, with one
+//! exception: until a file is on the disk everybody waits, unless `--fsync none` is given. Try it:
 //!
 //! ```text
 //! cargo run --release --example files -- serve /srv/files

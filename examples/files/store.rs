@@ -154,15 +154,16 @@ fn only_files(kind: FileType) -> Result<(), Refusal> {
     }
 }
 
-/// How much is on the disk before a file gets its name.
+/// How much is on the disk before a file gets its name. There is one thread, and it waits for the
+/// disk: what is said of that is what `--help` shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fsync {
     /// What the system has written by then: a power cut may leave the name with other content.
     None,
-    /// The content.
+    /// The content: until the disk has it, everything else in the process waits.
     #[default]
     File,
-    /// The content before, and the name after.
+    /// The content before, and the name after: everything else waits for both.
     Full,
 }
 
