@@ -77,6 +77,10 @@ impl Refusal {
     pub(crate) fn confused() -> Refusal {
         Refusal::new(Code::Confused, "this message does not belong here")
     }
+
+    pub(crate) fn changed() -> Refusal {
+        Refusal::new(Code::Changed, "the file was changed while it was read")
+    }
 }
 
 impl From<io::Error> for Refusal {
@@ -96,6 +100,8 @@ impl From<io::Error> for Refusal {
             (_, ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 Refusal::new(Code::NotFound, "there is no such file or directory")
             }
+            // Only what was there once is read.
+            (_, ErrorKind::UnexpectedEof) => Refusal::changed(),
             _ => Refusal::new(Code::Other, error.to_string()),
         }
     }

@@ -3,7 +3,6 @@
 //! One step at a time: a slice of hashing or one block, then it is others' turn.
 
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use windlass::{Context, Sent};
@@ -11,7 +10,7 @@ use windlass::{Context, Sent};
 use super::digest::{
     Digest, Hashing, Root, Slices, block_count, block_len, block_start, digest_of,
 };
-use super::refusal::{Code, Refusal};
+use super::refusal::Refusal;
 use super::step::Next;
 use super::wire::{BLOCK_HEADER_LEN, Message, Wire, complete_block};
 
@@ -92,8 +91,7 @@ impl Source {
             } => {
                 let index = self.root.blocks;
                 let len = block_len(self.metadata.len(), index);
-                let hashed = hashing.advance(&self.file, block_start(index), len);
-                let Some(digest) = hashed.map_err(shorter)? else {
+                let Some(digest) = hashing.advance(&self.file, block_start(index), len)? else {
                     return Ok(Next::Again);
                 };
                 let is_same = digest == digests[*agreed];
@@ -119,7 +117,7 @@ impl Source {
         let len = block_len(self.len(), index);
         if len == 0 {
             if self.file.metadata().map(|now| mark(&now))? != mark(&self.metadata) {
-                return Err(changed());
+                return Err(Refusal::changed());
             }
             self.state = State::Sent;
             let digest = self.root.finish();
@@ -128,8 +126,7 @@ impl Source {
         }
         let mut frame = vec![0; BLOCK_HEADER_LEN + len];
         let bytes = &mut frame[BLOCK_HEADER_LEN..];
-        let read = self.file.read_exact_at(bytes, block_start(index));
-        read.map_err(shorter)?;
+        self.file.read_exact_at(bytes, block_start(index))?;
         let digest = digest_of(bytes);
         self.root.add(&digest);
         match cx.send(complete_block(frame, index, &digest)) {
@@ -143,15 +140,4 @@ impl Source {
 /// What shows that a file was written to.
 fn mark(metadata: &Metadata) -> (u64, i64, i64) {
     (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-}
-
-fn shorter(error: io::Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => changed(),
-        _ => error.into(),
-    }
-}
-
-fn changed() -> Refusal {
-    Refusal::new(Code::Changed, "the file was changed while it was read")
 }
