@@ -111,13 +111,11 @@ impl Claims {
 /// A file on its way in.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    /// `None` once it has its name.
-    partial: Option<Partial>,
+    partial: Partial,
     claims: Claims,
-    is_receiving: bool,
     fsync: Fsync,
-    /// Bytes that were here when it began.
-    kept: u64,
+    /// Bytes that had not to be sent: once the rest was asked for.
+    kept: Option<u64>,
 }
 
 impl Sink {
@@ -130,11 +128,10 @@ impl Sink {
     ) -> Result<Sink, Refusal> {
         let held_len = partial.file.metadata()?.len();
         Ok(Sink {
-            partial: Some(partial),
+            partial,
             claims: Claims::new(held_len, len, slices),
-            is_receiving: false,
             fsync,
-            kept: 0,
+            kept: None,
         })
     }
 
@@ -149,7 +146,7 @@ impl Sink {
 
     /// Bytes that had not to be sent.
     pub(crate) fn kept(&self) -> u64 {
-        self.kept
+        self.kept.unwrap_or_default()
     }
 
     pub(crate) fn on_message(
@@ -157,9 +154,7 @@ impl Sink {
         message: &Message<'_>,
         cx: &mut Context<'_, Wire>,
     ) -> Result<Next, Refusal> {
-        let Some(partial) = &self.partial else {
-            return Err(Refusal::confused());
-        };
+        let is_receiving = self.kept.is_some();
         match *message {
             Message::Agreed { blocks } => {
                 self.claims.on_agreed(blocks)?;
@@ -169,7 +164,7 @@ impl Sink {
                 index,
                 ref digest,
                 bytes,
-            } if self.is_receiving => {
+            } if is_receiving => {
                 let len = block_len(self.claims.len, index);
                 if index != self.claims.agreed() || bytes.len() != len || len == 0 {
                     return Err(Refusal::confused());
@@ -177,18 +172,16 @@ impl Sink {
                 if digest_of(bytes) != *digest {
                     return Err(Refusal::of_block(index));
                 }
-                partial.file.write_all_at(bytes, block_start(index))?;
+                self.partial.file.write_all_at(bytes, block_start(index))?;
                 self.claims.root.add(digest);
                 Ok(Next::Wait)
             }
-            Message::Whole { ref digest } if self.is_receiving => {
+            Message::Whole { ref digest } if is_receiving => {
                 if self.position() != self.len() || self.claims.root.finish() != *digest {
                     let text = "the file as a whole has another digest";
                     return Err(Refusal::new(Code::Mismatch, text));
                 }
-                if let Some(partial) = self.partial.take() {
-                    partial.finish(self.fsync)?;
-                }
+                self.partial.finish(self.fsync)?;
                 cx.send(Message::Stored);
                 Ok(Next::Over)
             }
@@ -198,16 +191,14 @@ impl Sink {
 
     /// Does one step.
     pub(crate) fn work(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
-        let Some(partial) = &self.partial else {
-            return Ok(Next::Wait);
-        };
-        if self.is_receiving || !self.claims.is_over() {
-            return self.claims.work(&partial.file, cx);
+        let file = &self.partial.file;
+        if self.kept.is_some() || !self.claims.is_over() {
+            return self.claims.work(file, cx);
         }
         // Behind what is right there is nothing that counts.
-        self.kept = self.claims.position();
-        partial.file.set_len(self.kept)?;
-        self.is_receiving = true;
+        let kept = self.claims.position();
+        file.set_len(kept)?;
+        self.kept = Some(kept);
         let from = self.claims.agreed();
         cx.send(Message::Send { from });
         Ok(Next::Wait)

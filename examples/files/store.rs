@@ -203,7 +203,8 @@ impl Place {
             | OFlags::NOCTTY;
         let mode = Mode::from_raw_mode(0o666);
         let file = File::from(openat(&self.directory, &part_name[..], flags, mode)?);
-        only_files(FileType::from_raw_mode(fstat(&file)?.st_mode))?;
+        let ours = fstat(&file)?;
+        only_files(FileType::from_raw_mode(ours.st_mode))?;
         let busy = || Refusal::new(Code::Busy, "somebody else is writing it");
         // The kernel lets go of it however we end.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -211,10 +212,7 @@ impl Place {
             locked => locked?,
         }
         // It may have got its final name between the two calls: then it is no longer ours.
-        let (ours, named) = (
-            fstat(&file)?,
-            statat(&self.directory, &part_name[..], AtFlags::SYMLINK_NOFOLLOW),
-        );
+        let named = statat(&self.directory, &part_name[..], AtFlags::SYMLINK_NOFOLLOW);
         if !named.is_ok_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)) {
             return Err(busy());
         }
@@ -236,7 +234,7 @@ pub(crate) struct Partial {
 
 impl Partial {
     /// Gives the file its name. One that had it before is replaced, at once or not at all.
-    pub(crate) fn finish(self, how: Fsync) -> Result<(), Refusal> {
+    pub(crate) fn finish(&self, how: Fsync) -> Result<(), Refusal> {
         if how != Fsync::None {
             self.file.sync_all()?;
         }
