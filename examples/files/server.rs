@@ -1,6 +1,5 @@
 //! The server: one connection is one request, of a file, for a file, or for a list.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ enum Doing {
     Nothing,
     Sending(Source),
     Receiving(Sink),
-    Listing { directory: OwnedFd, names: Dir },
+    Listing(Dir),
     Over,
 }
 
@@ -78,7 +77,7 @@ impl Peer {
             Doing::Nothing => self.begin(message, cx),
             Doing::Sending(source) => source.on_message(message),
             Doing::Receiving(sink) => sink.on_message(message, cx),
-            Doing::Listing { .. } | Doing::Over => Err(Refusal::confused()),
+            Doing::Listing(_) | Doing::Over => Err(Refusal::confused()),
         }
     }
 
@@ -106,8 +105,7 @@ impl Peer {
             }
             Message::List { path } => {
                 let directory = service.store.open_directory(path)?;
-                let names = Dir::read_from(&directory)?;
-                self.doing = Doing::Listing { directory, names };
+                self.doing = Doing::Listing(Dir::new(directory)?);
             }
             _ => return Err(Refusal::confused()),
         }
@@ -119,7 +117,7 @@ impl Peer {
             Doing::Nothing | Doing::Over => Ok(Next::Wait),
             Doing::Sending(source) => source.work(cx),
             Doing::Receiving(sink) => sink.work(cx),
-            Doing::Listing { directory, names } => list(directory, names, cx),
+            Doing::Listing(directory) => list(directory, cx),
         }
     }
 
@@ -134,12 +132,12 @@ impl Peer {
 }
 
 /// Sends some of the entries.
-fn list(directory: &OwnedFd, names: &mut Dir, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+fn list(directory: &mut Dir, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
     for _ in 0..ENTRIES_PER_TURN {
         if !cx.is_writable() {
             return Ok(Next::Wait);
         }
-        let Some(entry) = names.next() else {
+        let Some(entry) = directory.next() else {
             cx.send(Message::End);
             return Ok(Next::Over);
         };
@@ -149,7 +147,7 @@ fn list(directory: &OwnedFd, names: &mut Dir, cx: &mut Context<'_, Wire>) -> Res
             continue;
         }
         // It may be gone by now.
-        let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok(stat) = statat(directory.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
         let kind = match FileType::from_raw_mode(stat.st_mode) {

@@ -3,8 +3,10 @@
 //! One step at a time: a slice of hashing or one block, then it is others' turn.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 use windlass::{Context, Sent};
 
 use super::digest::{
@@ -124,16 +126,30 @@ impl Source {
             cx.send(Message::Whole { digest });
             return Ok(Next::Wait);
         }
-        let mut frame = vec![0; BLOCK_HEADER_LEN + len];
-        let bytes = &mut frame[BLOCK_HEADER_LEN..];
-        self.file.read_exact_at(bytes, block_start(index))?;
-        let digest = digest_of(bytes);
+        let frame = self.read_block(block_start(index), len)?;
+        let digest = digest_of(&frame[BLOCK_HEADER_LEN..]);
         self.root.add(&digest);
         match cx.send(complete_block(frame, index, &digest)) {
             Sent::Queued => Ok(Next::Again),
             // `on_drain` calls again.
             Sent::HighWater | Sent::Closed | Sent::Dropped => Ok(Next::Wait),
         }
+    }
+
+    /// Room for a header, and the block behind it: read to where nothing was written before.
+    fn read_block(&self, start: u64, len: usize) -> Result<Vec<u8>, Refusal> {
+        let frame_len = BLOCK_HEADER_LEN + len;
+        let mut frame = Vec::with_capacity(frame_len);
+        frame.resize(BLOCK_HEADER_LEN, 0);
+        while frame.len() < frame_len {
+            let at = start + (frame.len() - BLOCK_HEADER_LEN) as u64;
+            if retry_on_intr(|| pread(&self.file, spare_capacity(&mut frame), at))? == 0 {
+                return Err(Refusal::changed());
+            }
+        }
+        // There may have been more room than was asked for.
+        frame.truncate(frame_len);
+        Ok(frame)
     }
 }
 
