@@ -59,6 +59,8 @@ pub use lines::{Lines, LinesError};
 pub use netstring::{Netstring, NetstringError};
 pub use raw::Raw;
 #[cfg(feature = "digest")]
+pub(crate) use sealed::keyed;
+#[cfg(feature = "digest")]
 pub use sealed::{EndOfStream, Role, Sealed};
 #[cfg(feature = "digest")]
 pub use sealed_error::SealedError;

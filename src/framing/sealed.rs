@@ -278,7 +278,8 @@ impl Stream {
 
 type Opened<'a, E> = Result<Step<&'a [u8], SealedError<E>>, SealedError<E>>;
 
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+/// What makes tags with `key`.
+pub(crate) fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     // A key is filled up with zeros to the length of a block (RFC 2104, section 2).
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);

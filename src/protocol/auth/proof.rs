@@ -4,10 +4,10 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::framing::{Role, Sealed};
+use crate::framing::{Role, Sealed, keyed};
 
 /// A key that both sides know: 32 random bytes.
 pub type Key = [u8; 32];
@@ -29,10 +29,7 @@ pub(super) struct Transcript<'a> {
 
 impl Transcript<'_> {
     fn mac(&self, key: &Key, label: &str) -> Hmac<Sha256> {
-        // A key is filled up with zeros to the length of a block (RFC 2104, section 2).
-        let mut block = [0; 64];
-        block[..key.len()].copy_from_slice(key);
-        Hmac::new(&block.into())
+        keyed(key)
             .chain_update(label)
             .chain_update([0])
             .chain_update(self.server_nonce)
