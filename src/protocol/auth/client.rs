@@ -5,10 +5,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::course::Course;
 use super::failure::AuthFailure;
 use super::message::{AuthFraming, AuthMessage, AuthMessageError};
 use super::proof::{Authenticated, Key, Nonce, Transcript};
-use super::server::{DEADLINE, tell};
 use crate::close::CloseReason;
 use crate::framing::Role;
 use crate::protocol::{Context, Intents, IntoDriver, Protocol, TimerId};
@@ -41,29 +41,26 @@ pub struct AuthClient<N> {
     key_id: Box<[u8]>,
     key: Key,
     next: Option<N>,
-    on_failure: Option<Box<dyn FnOnce(AuthFailure)>>,
-    failure: Option<AuthFailure>,
-    deadline: Duration,
-    timer: Option<TimerId>,
+    course: Course,
 }
 
 impl<N> AuthClient<N> {
     /// Sets how long the handshake may take. Default 10 s; then the connection is reset.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> AuthClient<N> {
-        self.deadline = deadline;
+        self.course.deadline = deadline;
         self
     }
 
     /// Is told, once, if it came to nothing.
     #[must_use]
     pub fn on_failure(mut self, told: impl FnOnce(AuthFailure) + 'static) -> AuthClient<N> {
-        self.on_failure = Some(Box::new(told));
+        self.course.on_failure = Some(Box::new(told));
         self
     }
 
     fn fail(&mut self, why: AuthFailure, cx: &mut Context<'_, AuthFraming>) {
-        self.failure = Some(why);
+        self.course.failure = Some(why);
         cx.finish();
     }
 }
@@ -83,10 +80,7 @@ where
             key_id: key_id.as_ref().into(),
             key,
             next: Some(next),
-            on_failure: None,
-            failure: None,
-            deadline: DEADLINE,
-            timer: None,
+            course: Course::new(),
         }
     }
 
@@ -121,9 +115,7 @@ where
         let Some(next) = self.next.take() else {
             return self.fail(AuthFailure::Unexpected, cx);
         };
-        if let Some(timer) = self.timer.take() {
-            cx.cancel_timer(timer);
-        }
+        self.course.on_success(cx);
         cx.switch(next(transcript.authenticated(&self.key, Role::Client)));
     }
 }
@@ -137,7 +129,7 @@ where
     type Encoder = AuthFraming;
 
     fn on_open(&mut self, cx: &mut Context<'_, AuthFraming>) {
-        self.timer = cx.set_timer(self.deadline);
+        self.course.on_open(cx);
     }
 
     fn on_frame(&mut self, message: AuthMessage<'_>, cx: &mut Context<'_, AuthFraming>) {
@@ -159,12 +151,11 @@ where
     }
 
     fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, AuthFraming>) {
-        self.failure.get_or_insert(AuthFailure::Deadline);
-        cx.abort();
+        self.course.on_timer(cx);
     }
 
     fn on_close(&mut self, reason: CloseReason, _: &mut Intents) {
-        tell(&mut self.on_failure, self.failure, reason);
+        self.course.on_close(reason);
     }
 }
 
@@ -172,7 +163,7 @@ impl<N> fmt::Debug for AuthClient<N> {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthClient")
-            .field("failure", &self.failure)
+            .field("failure", &self.course.failure)
             .finish_non_exhaustive()
     }
 }

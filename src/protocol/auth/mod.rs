@@ -47,6 +47,7 @@
 
 mod attempts;
 mod client;
+mod course;
 mod failure;
 mod message;
 mod proof;

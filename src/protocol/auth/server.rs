@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::attempts::Attempts;
+use super::course::Course;
 use super::failure::AuthFailure;
 use super::message::{AuthFraming, AuthMessage, AuthMessageError};
 use super::proof::{Authenticated, Key, Nonce, Transcript};
@@ -45,10 +46,7 @@ pub struct AuthServer<K, N> {
     keys: K,
     next: Option<N>,
     attempts: Option<(Attempts, Address)>,
-    on_failure: Option<Box<dyn FnOnce(AuthFailure)>>,
-    failure: Option<AuthFailure>,
-    deadline: Duration,
-    timer: Option<TimerId>,
+    course: Course,
 }
 
 impl<K, N> AuthServer<K, N> {
@@ -63,19 +61,19 @@ impl<K, N> AuthServer<K, N> {
     /// Sets how long the handshake may take. Default 10 s; then the connection is reset.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> AuthServer<K, N> {
-        self.deadline = deadline;
+        self.course.deadline = deadline;
         self
     }
 
     /// Is told, once, if the peer was not authenticated; for a log.
     #[must_use]
     pub fn on_failure(mut self, told: impl FnOnce(AuthFailure) + 'static) -> AuthServer<K, N> {
-        self.on_failure = Some(Box::new(told));
+        self.course.on_failure = Some(Box::new(told));
         self
     }
 
     fn refuse(&mut self, why: AuthFailure, cx: &mut Context<'_, AuthFraming>) {
-        self.failure = Some(why);
+        self.course.failure = Some(why);
         cx.send(AuthMessage::Refused);
         cx.finish();
     }
@@ -94,10 +92,7 @@ where
             keys,
             next: Some(next),
             attempts: None,
-            on_failure: None,
-            failure: None,
-            deadline: DEADLINE,
-            timer: None,
+            course: Course::new(),
         }
     }
 
@@ -130,9 +125,7 @@ where
         };
         let proof = &transcript.proof(&key, Role::Server);
         cx.send(AuthMessage::Welcome { proof });
-        if let Some(timer) = self.timer.take() {
-            cx.cancel_timer(timer);
-        }
+        self.course.on_success(cx);
         cx.switch(next(transcript.authenticated(&key, Role::Server)));
     }
 }
@@ -147,7 +140,7 @@ where
     type Encoder = AuthFraming;
 
     fn on_open(&mut self, cx: &mut Context<'_, AuthFraming>) {
-        self.timer = cx.set_timer(self.deadline);
+        self.course.on_open(cx);
         let nonce = &self.nonce;
         cx.send(AuthMessage::Challenge { nonce });
     }
@@ -170,35 +163,18 @@ where
     }
 
     fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, AuthFraming>) {
-        self.failure.get_or_insert(AuthFailure::Deadline);
-        cx.abort();
+        self.course.on_timer(cx);
     }
 
     fn on_close(&mut self, reason: CloseReason, _: &mut Intents) {
-        tell(&mut self.on_failure, self.failure, reason);
-    }
-}
-
-/// Says how it ended, unless it ended well.
-pub(super) fn tell(
-    on_failure: &mut Option<Box<dyn FnOnce(AuthFailure)>>,
-    failure: Option<AuthFailure>,
-    reason: CloseReason,
-) {
-    if reason != CloseReason::Switched
-        && let Some(told) = on_failure.take()
-    {
-        told(failure.unwrap_or(AuthFailure::Ended(reason)));
+        self.course.on_close(reason);
     }
 }
 
 impl<K, N> fmt::Debug for AuthServer<K, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthServer")
-            .field("failure", &self.failure)
+            .field("failure", &self.course.failure)
             .finish_non_exhaustive()
     }
 }
-
-/// How long a handshake may take.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
