@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use windlass::framing::{EndOfStream, Role, Sealed};
+use windlass::framing::{EndOfStream, Role, Sealed, SealedError};
 use windlass::net::{Address, Memory, MemoryPeer};
 use windlass::protocol::auth::{
     AttemptLimits, Attempts, AuthClient, AuthFailure, AuthFraming, AuthMessage, AuthServer, Key,
 };
 use windlass::{
-    CloseReason, Context, Decoder, Encoder, Intents, LengthPrefixed, Protocol, Reactor, Step,
+    CloseReason, Context, Decoder, Echo, Encoder, Intents, LengthPrefixed, Protocol, Reactor, Step,
 };
 
 const ADDRESS: &str = "10.0.0.1:7400";
@@ -300,6 +300,24 @@ fn the_deadline_ends_with_the_handshake() {
 }
 
 #[test]
+fn a_server_that_does_not_challenge_is_left_at_the_deadline() {
+    let mut rig = Rig::new();
+    let mute = rig
+        .memory
+        .listen_peer("10.0.0.9:7400".parse::<Address>().unwrap())
+        .unwrap();
+    let (heard, failures) = client(&mut rig, &mute.local_addr(), KEY);
+    let peer = mute.accept().unwrap();
+    rig.memory.advance(Duration::from_millis(9_900));
+    rig.turn();
+    assert!(!peer.is_reset());
+    rig.memory.advance(Duration::from_millis(200));
+    rig.turn();
+    assert!(peer.is_reset() && heard.borrow().is_empty());
+    assert_eq!(*failures.borrow(), [AuthFailure::Deadline]);
+}
+
+#[test]
 fn an_address_that_tries_too_often_is_refused_unseen_even_with_the_key() {
     let attempts = Attempts::new(AttemptLimits {
         burst: 3,
@@ -407,4 +425,31 @@ fn a_server_that_does_not_know_the_key_gets_nothing_sealed() {
         assert_eq!(*failures.borrow(), [expected]);
         assert!(heard.borrow().is_empty());
     }
+}
+
+#[test]
+fn echo_over_sealed_answers_every_message_and_its_end_is_taken_for_a_cut() {
+    let memory = Memory::new();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let pair = |role| Sealed::pair(LengthPrefixed::default(), &KEY, role);
+    let service = move |_: &windlass::Peer| {
+        let (opening, sealing) = pair(Role::Server);
+        (opening, sealing, Echo::default())
+    };
+    reactor.listen(ADDRESS, service).unwrap();
+    let peer = memory
+        .connect_peer(&ADDRESS.parse::<Address>().unwrap())
+        .unwrap();
+    let (mut opening, mut sealing) = pair(Role::Client);
+    peer.send(&sealing.encoded("ahoy").unwrap());
+    peer.send(&sealing.encoded(EndOfStream).unwrap());
+    peer.finish();
+    for _ in 0..10 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let answer = peer.received();
+    let frame = opening.decode(&answer).unwrap();
+    assert!(matches!(frame, Step::Frame { frame: b"ahoy", consumed } if consumed == answer.len()));
+    assert!(peer.is_finished());
+    assert_eq!(opening.decode_eof(b""), Err(SealedError::Truncated));
 }

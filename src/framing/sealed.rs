@@ -61,7 +61,8 @@ use crate::buffer::Outbox;
 ///   each connection of a key that lives longer.
 /// - There is no new key within a connection: after 2^64 - 1 frames, [`EncodeError::Exhausted`].
 /// - A message that is encoded once for many (`Context::encoded`) has a place in one stream only.
-/// - A protocol that knows nothing of it, such as `Echo`, does not seal the end of its stream.
+/// - A protocol that knows nothing of it, such as `Echo`, does not seal the end of its stream: the
+///   peer gets every message, and then takes the end for a cut ([`SealedError::Truncated`]).
 ///
 /// Tags are compared in constant time. The limit of a payload is the framing's own, less 33 bytes.
 /// `F` is as in [`Checked`](super::Checked), with what is sent being shared rather than copied; a

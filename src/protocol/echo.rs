@@ -13,6 +13,9 @@ use crate::framing::{Decoder, Encoder};
 /// `C` is a framing that is both decoder and encoder and can send what it receives; all framings
 /// of this crate are. A large frame is written from where it was read, without a copy.
 ///
+/// Over `framing::Sealed` every frame is sealed, but not the end of the stream, which the peer
+/// takes for a cut. A protocol of yours sends `EndOfStream` before it finishes.
+///
 /// ```no_run
 /// use windlass::{Echo, Raw, Reactor};
 ///

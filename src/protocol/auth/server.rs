@@ -34,6 +34,7 @@ use crate::protocol::{Context, Intents, IntoDriver, Protocol, TimerId};
 /// reactor.listen("0.0.0.0:7400", move |peer| {
 ///     let server = AuthServer::new(random(), key_of, |peer| {
 ///         let (decoder, encoder) = peer.seal(LengthPrefixed::default());
+///         // `Echo` does not seal its end; a protocol of yours sends `EndOfStream`.
 ///         (decoder, encoder, Echo::default())
 ///     });
 ///     server.limited(&attempts, &peer.address)
