@@ -330,10 +330,13 @@ impl Protocol for Peer {
             Some(Ok(text)) if text.is_empty() => {}
             Some(Ok(text)) => self.client.say(&text),
             Some(Err(text)) => self.client.fail(&self.name, text),
-            None => self.client.fail(
-                &self.name,
-                format!("cut off: {reason}; the same command goes on from there"),
-            ),
+            None => {
+                let is_begun = matches!(self.doing, Doing::Sending(_) | Doing::Receiving(_));
+                let hint = is_begun.then_some("; the same command goes on from there");
+                let hint = hint.unwrap_or_default();
+                self.client
+                    .fail(&self.name, format!("cut off: {reason}{hint}"));
+            }
         }
         let client = Rc::clone(&self.client);
         client.next(cx);
