@@ -19,7 +19,7 @@ cd "$work/tree"
 
 # Builds the scenarios; sets `binary`.
 build() {
-    binary="$(cargo test --quiet --profile sim --features sim --test sim --no-run --message-format=json 2>"$work/errors" |
+    binary="$(cargo test --quiet --profile sim --features sim,hub,digest --test sim --no-run --message-format=json 2>"$work/errors" |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)"
     [[ -n "$binary" ]] || { cat "$work/errors" >&2; exit 1; }
 }
