@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use windlass::net::Bind;
 use windlass::sim::{Fault, Outcome, World, check, seeds};
-use windlass::{
-    CloseReason, Config, Datagram, DatagramContext, DatagramProtocol, Intents, TimerId,
-};
+use windlass::{CloseReason, Datagram, DatagramContext, DatagramProtocol, Intents, TimerId};
 
 use crate::SEEDS;
+use crate::hosts::{cut_one_way_for, give_room};
 
 /// Answers with what it was asked.
 struct Answerer(Rc<RefCell<u32>>);
@@ -103,12 +102,7 @@ fn scenario(world: &mut World) -> Outcome {
     let asker = world.host("asker");
     let ended = Rc::default();
     for host in answerers.into_iter().chain([asker]) {
-        // A buffer that no datagram here is too long for, which is not what is tested.
-        let config = Config {
-            catch_panics: false,
-            ..Config::default()
-        };
-        world.configure(host, config);
+        give_room(world, host);
     }
     for host in answerers {
         let bind = Bind::on("0.0.0.0:7").expect("an address").name("answers");
@@ -140,9 +134,7 @@ fn scenario(world: &mut World) -> Outcome {
     world.run_for(Duration::from_millis(wait.into()))?;
     let is_cut = world.random().chance(0.3);
     if is_cut {
-        world.partition_one_way(asker, answerers[0]);
-        world.run_for(Duration::from_secs(3))?;
-        world.heal(asker, answerers[0]);
+        cut_one_way_for(world, asker, answerers[0], Duration::from_secs(3))?;
     }
     let is_done = |_: &mut World| {
         let asked = asked.borrow();

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use windlass::net::{Address, Bind};
 use windlass::protocol::{Cookie, Hub, HubLimits, HubMessage};
 use windlass::sim::{Fault, Host, Outcome, World, check, seeds};
-use windlass::{Config, Datagram, DatagramContext, DatagramProtocol, TimerId};
+use windlass::{Datagram, DatagramContext, DatagramProtocol, TimerId};
 
 use crate::SEEDS;
+use crate::hosts::{cut_for, cut_one_way_for, give_room, stop_for};
 use crate::hub_client::{Ledger, Shared, Stranger, Subscriber};
 
 /// A hub beside a second opinion of who is subscribed, and since when each is silent.
@@ -134,7 +135,7 @@ struct Cast {
 
 impl Cast {
     fn open(&self, world: &mut World) {
-        configure(world, self.hub);
+        give_room(world, self.hub);
         let key = std::array::from_fn(|_| world.random().below(256) as u8);
         let shown = Shown {
             hub: Hub::new(&key, self.limits.clone()),
@@ -152,7 +153,7 @@ impl Cast {
 
     fn join(&self, world: &mut World, client: usize) {
         let host = self.clients[client];
-        configure(world, host);
+        give_room(world, host);
         let to = world.address(self.hub, PORT);
         let subscriber = Subscriber::new(client, to, &self.ledger);
         let bind = Bind::new(world.address(host, PORT)).name("subscriber");
@@ -169,28 +170,16 @@ impl Cast {
         let wait = Duration::from_millis(world.random().below(15_000) as u64);
         match world.random().below(6) {
             0 => {
-                world.stop(self.hub);
-                world.run_for(wait)?;
-                world.restart(self.hub);
+                stop_for(world, self.hub, wait)?;
                 self.open(world);
             }
             1 => {
-                world.stop(host);
-                world.run_for(wait)?;
-                world.restart(host);
+                stop_for(world, host, wait)?;
                 self.ledger.borrow_mut().members[client].is_welcome = false;
                 self.join(world, client);
             }
-            2 => {
-                world.partition(self.hub, host);
-                world.run_for(wait)?;
-                world.heal(self.hub, host);
-            }
-            3 => {
-                world.partition_one_way(self.hub, host);
-                world.run_for(wait)?;
-                world.heal(self.hub, host);
-            }
+            2 => cut_for(world, self.hub, host, wait)?,
+            3 => cut_one_way_for(world, self.hub, host, wait)?,
             other => {
                 self.ledger.borrow_mut().is_late = true;
                 match other {
@@ -201,15 +190,6 @@ impl Cast {
         }
         Ok(())
     }
-}
-
-/// A read buffer that nothing here is too long for, which is not what is tested.
-fn configure(world: &mut World, host: Host) {
-    let config = Config {
-        catch_panics: false,
-        ..Config::default()
-    };
-    world.configure(host, config);
 }
 
 fn scenario(world: &mut World) -> Outcome {
@@ -240,7 +220,7 @@ fn scenario(world: &mut World) -> Outcome {
     for client in 0..cast.clients.len() {
         cast.join(world, client);
     }
-    configure(world, stranger);
+    give_room(world, stranger);
     let bind = Bind::new(world.address(stranger, PORT)).name("stranger");
     let to = world.address(hub, PORT);
     world

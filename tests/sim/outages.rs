@@ -10,6 +10,7 @@ use windlass::{Echo, Raw};
 use crate::SEEDS;
 use crate::client::{Cargo, Shared, pieces};
 use crate::echo::Client;
+use crate::hosts::{cut_for, cut_one_way_for, stop_for};
 
 fn serve(world: &mut World, server: Host) {
     let watch = world.watch();
@@ -46,23 +47,13 @@ pub(crate) fn scenario(world: &mut World) -> Outcome {
         }
         match world.random().below(7) {
             0 => {
-                world.stop(server);
-                world.run_for(wait)?;
-                world.restart(server);
+                stop_for(world, server, wait)?;
                 serve(world, server);
             }
             1 => world.pause(server, wait),
             2 => world.pause(client, wait),
-            3 => {
-                world.partition(server, client);
-                world.run_for(wait)?;
-                world.heal(server, client);
-            }
-            4 => {
-                world.partition_one_way(client, server);
-                world.run_for(wait)?;
-                world.heal(server, client);
-            }
+            3 => cut_for(world, server, client, wait)?,
+            4 => cut_one_way_for(world, client, server, wait)?,
             5 => world.jump(client, wait * 10),
             _ => {
                 let max = 1 + world.random().below(4);

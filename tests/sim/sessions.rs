@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use windlass::net::Bind;
 use windlass::protocol::{Session, SessionContext, SessionLimits, Sessions};
 use windlass::sim::{Fault, Host, Outcome, World, check, seeds};
-use windlass::{
-    CloseReason, Config, Datagram, DatagramContext, DatagramProtocol, Intents, TimerId,
-};
+use windlass::{CloseReason, Datagram, DatagramContext, DatagramProtocol, Intents, TimerId};
 
 use crate::SEEDS;
+use crate::hosts::{cut_for, give_room, stop_for};
 
 /// What sessions and peers have to tell.
 #[derive(Default)]
@@ -187,7 +186,7 @@ impl DatagramProtocol for Peer {
 /// A server of sessions that are closed after `idle`.
 fn serve(world: &mut World, max: usize, idle: Duration) -> (Host, Rc<Notes>) {
     let server = world.host("server");
-    configure(world, server);
+    give_room(world, server);
     let notes = Rc::<Notes>::default();
     open(world, server, max, idle, &notes);
     (server, notes)
@@ -219,21 +218,12 @@ fn open(world: &mut World, server: Host, max: usize, idle: Duration, notes: &Rc<
     world.reactor(server).bind(bind, shown).expect("it is free");
 }
 
-/// A read buffer that nothing here is too long for, which is not what is tested.
-fn configure(world: &mut World, host: Host) {
-    let config = Config {
-        catch_panics: false,
-        ..Config::default()
-    };
-    world.configure(host, config);
-}
-
 fn scenario(world: &mut World) -> Outcome {
     let idle = Duration::from_millis(3_000 + world.random().below(9_000) as u64);
     let max = 1 + world.random().below(12);
     let (server, notes) = serve(world, max, idle);
     let client = world.host("client");
-    configure(world, client);
+    give_room(world, client);
     let count = 1 + world.random().below(12);
     for _ in 0..count {
         let peer = Peer {
@@ -250,17 +240,11 @@ fn scenario(world: &mut World) -> Outcome {
         let wait = Duration::from_millis(world.random().below(6_000) as u64);
         match world.random().below(6) {
             0 => {
-                world.stop(server);
-                world.run_for(wait)?;
-                world.restart(server);
-                configure(world, server);
+                stop_for(world, server, wait)?;
+                give_room(world, server);
                 open(world, server, max, idle, &notes);
             }
-            1 => {
-                world.partition(server, client);
-                world.run_for(wait)?;
-                world.heal(server, client);
-            }
+            1 => cut_for(world, server, client, wait)?,
             2 => {
                 notes.is_late.set(true);
                 world.pause(server, wait);
@@ -287,7 +271,7 @@ fn crowd(world: &mut World) -> Outcome {
     let idle = Duration::from_secs(60);
     let (server, notes) = serve(world, COUNT, idle);
     let client = world.host("client");
-    configure(world, client);
+    give_room(world, client);
     for number in 0..COUNT {
         let peer = Peer {
             to: world.address(server, 7),
