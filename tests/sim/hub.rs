@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use windlass::net::{Address, Bind};
-use windlass::protocol::{Cookie, Hub, HubLimits, HubMessage};
+use windlass::protocol::{Hub, HubLimits, HubMessage};
 use windlass::sim::{Fault, Host, Outcome, World, check, seeds};
 use windlass::{Datagram, DatagramContext, DatagramProtocol, TimerId};
 
 use crate::SEEDS;
 use crate::hosts::{cut_for, cut_one_way_for, give_room, stop_for};
-use crate::hub_client::{Ledger, Shared, Stranger, Subscriber};
+use crate::hub_client::{Ledger, Phase, Shared, Stranger, Subscriber};
 
 /// A hub beside a second opinion of who is subscribed, and since when each is silent.
 struct Shown {
@@ -30,16 +30,13 @@ impl Shown {
         &mut self,
         who: SocketAddr,
         bytes: &[u8],
-        before: &Before,
+        before: &Counts,
         cx: &DatagramContext<'_>,
     ) {
-        let stats = self.hub.stats();
-        let is_refused =
-            stats.bad_cookies + stats.crowded + stats.foreign + stats.too_long != before.refused;
-        let (count, len) = (
-            cx.queued() - before.queued,
-            cx.queued_len() - before.queued_len,
-        );
+        let after = Counts::of(&self.hub, cx);
+        let is_refused = after.refused != before.refused;
+        let count = after.queued - before.queued;
+        let len = after.queued_len - before.queued_len;
         let is_proven = match HubMessage::parse(bytes) {
             Some(HubMessage::Subscribe(_)) if !is_refused => {
                 self.heard.insert(who, cx.now());
@@ -91,11 +88,22 @@ impl Shown {
     }
 }
 
-/// Counters before a call.
-struct Before {
+/// What a call may change.
+struct Counts {
     refused: u64,
     queued: usize,
     queued_len: usize,
+}
+
+impl Counts {
+    fn of(hub: &Hub, cx: &DatagramContext<'_>) -> Counts {
+        let stats = hub.stats();
+        Counts {
+            refused: stats.bad_cookies + stats.crowded + stats.foreign + stats.too_long,
+            queued: cx.queued(),
+            queued_len: cx.queued_len(),
+        }
+    }
 }
 
 impl DatagramProtocol for Shown {
@@ -103,12 +111,7 @@ impl DatagramProtocol for Shown {
         let Address::Ip(who) = *datagram.from else {
             return;
         };
-        let (bytes, stats) = (datagram.bytes, self.hub.stats());
-        let before = Before {
-            refused: stats.bad_cookies + stats.crowded + stats.foreign + stats.too_long,
-            queued: cx.queued(),
-            queued_len: cx.queued_len(),
-        };
+        let (bytes, before) = (datagram.bytes, Counts::of(&self.hub, cx));
         self.look_for_the_silent(cx.now());
         self.hub.on_datagram(datagram, cx);
         self.account(who, bytes, &before, cx);
@@ -236,7 +239,7 @@ fn play(world: &mut World, cast: &Cast, has_outages: bool) -> Outcome {
     let expected = cast.limits.max_subscribers.min(cast.clients.len());
     let all_in = |_: &mut World| ledger.borrow().welcome() >= expected;
     world.run_until(all_in, Duration::from_secs(3_600))?;
-    ledger.borrow_mut().is_talking = true;
+    ledger.borrow_mut().phase = Phase::Talk;
     if has_outages {
         for _ in 0..1 + world.random().below(4) {
             cast.outage(world)?;
@@ -252,11 +255,7 @@ fn play(world: &mut World, cast: &Cast, has_outages: bool) -> Outcome {
         let time = Duration::from_millis(world.random().below(10_000) as u64);
         world.run_for(time)?;
     }
-    {
-        let mut ledger = ledger.borrow_mut();
-        ledger.is_talking = false;
-        ledger.is_silent = true;
-    }
+    ledger.borrow_mut().phase = Phase::Silence;
     // What is under way arrives; then the silence is as long as the hub's patience.
     world.run_for(ON_THE_WAY)?;
     world.run_for(cast.limits.patience + LATE)?;
@@ -278,8 +277,6 @@ fn what_is_published_is_heard_once_the_silent_are_forgotten_and_strangers_gain_n
     check(seeds(SEEDS), scenario);
 }
 
-/// A cookie that is none.
-pub(crate) const NO_COOKIE: Cookie = [7; 20];
 const PORT: u16 = 7500;
 /// Longer than anything is on its way.
 const ON_THE_WAY: Duration = Duration::from_secs(2);

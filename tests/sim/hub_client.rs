@@ -9,8 +9,6 @@ use std::time::Duration;
 use windlass::protocol::{Cookie, HubMessage};
 use windlass::{Datagram, DatagramContext, DatagramProtocol, TimerId};
 
-use crate::hub::NO_COOKIE;
-
 pub(crate) type Shared = Rc<RefCell<Ledger>>;
 
 /// What everybody has said and heard.
@@ -21,14 +19,23 @@ pub(crate) struct Ledger {
     published: BTreeMap<(u32, u32), Vec<usize>>,
     /// Messages that were heard, of all.
     pub(crate) heard: u64,
-    /// Whether to publish, and whether to say nothing at all.
-    pub(crate) is_talking: bool,
-    pub(crate) is_silent: bool,
+    pub(crate) phase: Phase,
     /// Whether the hub was kept from its deadlines.
     pub(crate) is_late: bool,
     /// As the hub has it.
     pub(crate) subscribed: usize,
     complaint: Option<String>,
+}
+
+/// What the members do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// They ask to be let in.
+    Arrival,
+    /// They publish, too.
+    Talk,
+    /// They say nothing at all.
+    Silence,
 }
 
 #[derive(Default)]
@@ -46,8 +53,7 @@ impl Ledger {
             members: (0..members).map(|_| Member::default()).collect(),
             published: BTreeMap::new(),
             heard: 0,
-            is_talking: false,
-            is_silent: false,
+            phase: Phase::Arrival,
             is_late: false,
             subscribed: 0,
             complaint: None,
@@ -148,7 +154,8 @@ impl Subscriber {
 
     fn ask(&mut self, cx: &mut DatagramContext<'_>) {
         let mut ledger = self.ledger.borrow_mut();
-        if ledger.is_silent {
+        let phase = ledger.phase;
+        if phase == Phase::Silence {
             return;
         }
         self.unanswered += 1;
@@ -164,7 +171,10 @@ impl Subscriber {
             Some(cookie) => HubMessage::Subscribe(cookie),
         };
         cx.send_to(self.to, message.to_bytes());
-        if let (Some(cookie), true, true) = (member.cookie, member.is_welcome, ledger.is_talking) {
+        if let Some(cookie) = member.cookie
+            && member.is_welcome
+            && phase == Phase::Talk
+        {
             let payload = ledger.publish(self.number);
             cx.send_to(self.to, HubMessage::Publish(cookie, &payload).to_bytes());
         }
@@ -254,3 +264,5 @@ impl DatagramProtocol for Stranger {
 
 /// How many requests without an answer make a subscriber begin anew.
 const PERSISTENCE: u32 = 6;
+/// A cookie that is none.
+const NO_COOKIE: Cookie = [7; 20];
