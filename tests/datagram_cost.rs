@@ -139,9 +139,14 @@ impl Crowd {
 
     /// The cookie of what has come.
     fn cookie(&mut self) -> windlass::protocol::Cookie {
+        use windlass::protocol::HubMessage;
+
         let received = self.network.receive(&mut self.socket, &mut self.buffer);
         let answer = &self.buffer[..received.unwrap().len];
-        answer[6..26].try_into().unwrap()
+        match HubMessage::parse(answer) {
+            Some(HubMessage::Challenge(cookie) | HubMessage::Welcome(cookie)) => cookie,
+            other => panic!("{other:?}"),
+        }
     }
 }
 
