@@ -275,7 +275,7 @@ const COMPACT_MIN_LEN: usize = 16 * 1024;
 /// Bytes of a train: it leaves as one IP packet as far as the kernel is concerned, and is cut by
 /// the network card (udp(7), `UDP_SEGMENT`).
 const MAX_TRAIN_LEN: usize = 65_507;
-/// What an idle queue keeps.
+/// What an idle queue keeps in any case.
 const KEPT_LEN: usize = 128 * 1024;
 const KEPT_COUNT: usize = 256;
 /// Of a peak, this part is forgotten each time.
