@@ -1,61 +1,83 @@
 //! A forwarder between a client and an echo server: back-pressure and half-closes pass through.
 
-use std::cell::Cell;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
 use std::time::Duration;
 
 use windlass::net::{Connect, Listen};
-use windlass::sim::{Faults, Outcome, World, check, seeds};
+use windlass::sim::{Faults, Outcome, Watch, World, check, seeds};
 use windlass::{CloseReason, Context, Echo, Intents, Limits, Protocol, Raw, Token};
 
 use crate::SEEDS;
 use crate::client::{Cargo, Shared, patient, pieces, run_to_the_end};
 use crate::echo::Client;
 
-/// One half of a forwarded connection.
-struct Half {
-    other: Rc<Cell<Option<Token>>>,
-    /// Of the half that the other one knows.
-    own: Rc<Cell<Option<Token>>>,
-    to: Option<Connect>,
-    watch: windlass::sim::Watch,
+/// What a forwarder does with what it receives.
+pub(crate) trait Passage {
+    fn on_bytes(&mut self, bytes: &[u8], to: Token, cx: &mut Context<'_, Raw>) {
+        cx.forward_to(to, bytes.to_vec());
+    }
+
+    fn on_end(&mut self, to: Token, cx: &mut Context<'_, Raw>) {
+        cx.finish_writes_other(to);
+    }
 }
 
-impl Protocol for Half {
+/// Passes everything on as it comes.
+struct Unchanged;
+
+impl Passage for Unchanged {}
+
+/// One half of a forwarded connection.
+pub(crate) struct Half<P> {
+    passage: P,
+    other: Option<Token>,
+    /// Where the other half is to connect to, and what it does.
+    onward: Option<(Connect, P)>,
+    watch: Watch,
+}
+
+impl<P> Half<P> {
+    /// The half that is accepted.
+    pub(crate) fn new(passage: P, to: Connect, back: P, watch: &Watch) -> Half<P> {
+        Half {
+            passage,
+            other: None,
+            onward: Some((to, back)),
+            watch: watch.clone(),
+        }
+    }
+}
+
+impl<P: Passage + 'static> Protocol for Half<P> {
     type Decoder = Raw;
     type Encoder = Raw;
 
     fn on_open(&mut self, cx: &mut Context<'_, Raw>) {
-        self.own.set(Some(cx.token()));
-        if let Some(to) = self.to.take() {
+        if let Some((to, passage)) = self.onward.take() {
             let half = Half {
-                other: Rc::clone(&self.own),
-                own: Rc::clone(&self.other),
-                to: None,
+                passage,
+                other: Some(cx.token()),
+                onward: None,
                 watch: self.watch.clone(),
             };
-            let half = self.watch.over(half);
-            self.other.set(Some(cx.connect(to, half)));
+            self.other = Some(cx.connect(to, self.watch.over(half)));
         }
     }
 
     fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Raw>) {
-        if let Some(other) = self.other.get() {
-            cx.forward_to(other, bytes.to_vec());
+        if let Some(other) = self.other {
+            self.passage.on_bytes(bytes, other, cx);
         }
     }
 
     fn on_eof(&mut self, _: usize, cx: &mut Context<'_, Raw>) {
-        if let Some(other) = self.other.get() {
-            cx.finish_writes_other(other);
+        if let Some(other) = self.other {
+            self.passage.on_end(other, cx);
         }
     }
 
     fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
-        let Some(other) = self.other.get() else {
-            return;
-        };
+        let Some(other) = self.other else { return };
         if reason.is_clean() {
             cx.finish_other(other);
         } else {
@@ -116,12 +138,8 @@ fn run(
         .limits(others.clone());
     let others = others.clone();
     let forward = move |_: &_| {
-        proxy_watch.over(Half {
-            other: Rc::default(),
-            own: Rc::default(),
-            to: Some(Connect::new(target).name("to echo").limits(others.clone())),
-            watch: proxy_watch.clone(),
-        })
+        let to = Connect::new(target).name("to echo").limits(others.clone());
+        proxy_watch.over(Half::new(Unchanged, to, Unchanged, &proxy_watch))
     };
     world
         .reactor(proxy)

@@ -2,7 +2,7 @@
 //! repeats, moves, drops, sends back or takes from elsewhere, nothing is accepted but what was
 //! sent, in order, and no end is taken for the end that is not.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use windlass::framing::{EndOfStream, Sealed};
 use windlass::net::{Connect, Listen};
 use windlass::protocol::auth::{AuthClient, AuthServer, Key};
 use windlass::sim::{Outcome, Random, Watch, World, check, seeds};
-use windlass::{CloseReason, Context, Decoder, Intents, LengthPrefixed, Protocol, Raw, Token};
+use windlass::{CloseReason, Context, Intents, LengthPrefixed, Protocol, Raw, Token};
 
 use crate::SEEDS;
 use crate::client::{Cargo, is_quiet, patient, pieces};
+use crate::forward::{Half, Passage};
 
 type Frames = Sealed<LengthPrefixed>;
 
@@ -36,13 +37,11 @@ type Notes = Rc<RefCell<Heard>>;
 struct Side {
     cargo: Cargo,
     notes: Notes,
-    has_ended: bool,
 }
 
 impl Side {
     fn send(&mut self, cx: &mut Context<'_, Frames>) {
-        if !self.has_ended && self.cargo.send(cx) {
-            self.has_ended = true;
+        if self.cargo.send(cx) {
             cx.send(EndOfStream);
             cx.finish_writes();
         }
@@ -64,8 +63,6 @@ impl Protocol for Side {
     fn on_frame(&mut self, message: &[u8], _: &mut Context<'_, Frames>) {
         self.notes.borrow_mut().messages.push(message.to_vec());
     }
-
-    fn on_malformed(&mut self, _: <Frames as Decoder>::Error, _: &mut Context<'_, Frames>) {}
 
     fn on_eof(&mut self, _: usize, _: &mut Context<'_, Frames>) {
         self.notes.borrow_mut().is_whole = true;
@@ -101,37 +98,38 @@ struct Plan {
 
 impl Plan {
     fn draw(random: &mut Random) -> Plan {
-        let attacks = [
-            Attack::Nothing,
-            Attack::Flip,
-            Attack::Cut,
-            Attack::Replay,
-            Attack::Reorder,
-            Attack::Drop,
-            Attack::Reflect,
-            Attack::Splice,
-        ];
         Plan {
-            attack: attacks[random.below(attacks.len())],
+            attack: ATTACKS[random.below(ATTACKS.len())],
             way: random.below(2),
             at: random.below(8),
             pick: random.below(1 << 30),
         }
     }
+
+    fn one_of<'a>(&self, frames: &'a [Vec<u8>]) -> Option<&'a Vec<u8>> {
+        frames.get(self.pick % frames.len().max(1))
+    }
+}
+
+/// How far a plan was carried out.
+#[derive(Debug)]
+enum Progress {
+    /// What the receiver got is what was sent, when it was sent.
+    Untouched,
+    /// This frame is kept back until the next one is there, for which a handshake may wait in vain,
+    /// or the end is.
+    Holding(Vec<u8>),
+    /// What the receiver got is not what was sent.
+    Done,
 }
 
 /// One connection as the adversary sees it.
 #[derive(Debug)]
 struct Tap {
     plan: Plan,
-    /// The plan was carried out: what the receiver got is not what was sent.
-    is_done: bool,
-    is_cut: bool,
-    /// A frame was kept back: a handshake may wait for it in vain.
-    is_delayed: bool,
+    progress: Progress,
     /// Frames that have passed each way, as they were sent.
     seen: [Vec<Vec<u8>>; 2],
-    held: Option<Vec<u8>>,
 }
 
 /// Frames of all connections.
@@ -141,61 +139,70 @@ impl Tap {
     fn new(plan: Plan) -> Tap {
         Tap {
             plan,
-            is_done: false,
-            is_cut: false,
-            is_delayed: false,
+            progress: Progress::Untouched,
             seen: Default::default(),
-            held: None,
         }
+    }
+
+    fn is_attacked(&self, way: usize) -> bool {
+        way == self.plan.way && matches!(self.progress, Progress::Done)
+    }
+
+    fn is_cut(&self, way: usize) -> bool {
+        self.is_attacked(way) && matches!(self.plan.attack, Attack::Cut)
     }
 
     /// What is passed on in place of a frame.
     fn pass(&mut self, way: usize, frame: Vec<u8>, foreign: &Foreign) -> Vec<u8> {
-        let (plan, index) = (self.plan, self.seen[way].len());
         self.seen[way].push(frame.clone());
-        let others = foreign.borrow()[way].clone();
-        foreign.borrow_mut()[way].push(frame.clone());
-        if way == plan.way
-            && index == plan.at + 1
-            && let Some(held) = self.held.take()
-        {
-            self.is_done = true;
-            return [frame, held].concat();
+        let passed = match way == self.plan.way {
+            true => self.attack(&frame, &foreign.borrow()[way]),
+            false => None,
+        };
+        let passed = passed.unwrap_or_else(|| frame.clone());
+        foreign.borrow_mut()[way].push(frame);
+        passed
+    }
+
+    /// What takes the place of a frame, if something does.
+    fn attack(&mut self, frame: &[u8], foreign: &[Vec<u8>]) -> Option<Vec<u8>> {
+        let Plan {
+            attack,
+            way,
+            at,
+            pick,
+        } = self.plan;
+        let (seen, others) = (&self.seen[way], &self.seen[1 - way]);
+        let passed = match (&self.progress, attack) {
+            (Progress::Holding(held), _) => Some([frame, held].concat()),
+            (Progress::Done, Attack::Cut) => Some(Vec::new()),
+            _ if seen.len() - 1 != at => None,
+            (_, Attack::Nothing) => None,
+            (_, Attack::Flip) => Some(flipped(frame.to_vec(), pick)),
+            (_, Attack::Cut) => Some(frame[..pick % frame.len()].to_vec()),
+            (_, Attack::Replay) => self.plan.one_of(seen).map(|again| [frame, again].concat()),
+            (_, Attack::Drop) => Some(Vec::new()),
+            (_, Attack::Reflect) => self.plan.one_of(others).cloned(),
+            (_, Attack::Splice) => {
+                let other = self.plan.one_of(foreign).cloned();
+                other.filter(|other| !seen.contains(other))
+            }
+            (_, Attack::Reorder) => {
+                self.progress = Progress::Holding(frame.to_vec());
+                return Some(Vec::new());
+            }
+        };
+        if passed.is_some() {
+            self.progress = Progress::Done;
         }
-        if way != plan.way || index != plan.at {
-            return frame;
-        }
-        self.is_done = true;
-        match plan.attack {
-            Attack::Flip => flipped(frame, plan.pick),
-            Attack::Cut => {
-                self.is_cut = true;
-                frame[..plan.pick % frame.len()].to_vec()
-            }
-            Attack::Replay => {
-                let again = &self.seen[way][plan.pick % (index + 1)];
-                [&frame[..], again].concat()
-            }
-            Attack::Drop => Vec::new(),
-            Attack::Reflect if !self.seen[1 - way].is_empty() => {
-                let own = &self.seen[1 - way];
-                own[plan.pick % own.len()].clone()
-            }
-            Attack::Splice if !others.is_empty() => {
-                let other = others[plan.pick % others.len()].clone();
-                self.is_done = !self.seen[way].contains(&other);
-                if self.is_done { other } else { frame }
-            }
-            Attack::Reorder => {
-                self.is_done = false;
-                self.is_delayed = true;
-                self.held = Some(frame);
-                Vec::new()
-            }
-            Attack::Nothing | Attack::Reflect | Attack::Splice => {
-                self.is_done = false;
-                frame
-            }
+        passed
+    }
+
+    /// Nothing follows: what is still kept back.
+    fn end(&self, way: usize) -> Vec<u8> {
+        match &self.progress {
+            Progress::Holding(held) if way == self.plan.way => held.clone(),
+            _ => Vec::new(),
         }
     }
 }
@@ -207,23 +214,15 @@ fn flipped(mut frame: Vec<u8>, pick: usize) -> Vec<u8> {
 }
 
 /// One half of a connection through the adversary.
-struct Half {
+struct Tapped {
     tap: Rc<RefCell<Tap>>,
     foreign: Foreign,
     /// Which way goes what this half receives.
     way: usize,
     unfinished: Vec<u8>,
-    /// The halves, by the way that what they receive goes.
-    tokens: Rc<[Cell<Option<Token>>; 2]>,
-    to: Option<Connect>,
-    watch: Watch,
 }
 
-impl Half {
-    fn other(&self) -> Option<Token> {
-        self.tokens[1 - self.way].get()
-    }
-
+impl Tapped {
     /// The next whole frame: of the handshake at first, and then of `LengthPrefixed`.
     fn next_frame(&mut self) -> Option<Vec<u8>> {
         let of_handshake = if self.way == TO_SERVER { 1 } else { 2 };
@@ -237,65 +236,27 @@ impl Half {
     }
 }
 
-impl Protocol for Half {
-    type Decoder = Raw;
-    type Encoder = Raw;
-
-    fn on_open(&mut self, cx: &mut Context<'_, Raw>) {
-        self.tokens[self.way].set(Some(cx.token()));
-        if let Some(to) = self.to.take() {
-            let half = Half {
-                tap: Rc::clone(&self.tap),
-                foreign: Rc::clone(&self.foreign),
-                way: TO_CLIENT,
-                unfinished: Vec::new(),
-                tokens: Rc::clone(&self.tokens),
-                to: None,
-                watch: self.watch.clone(),
-            };
-            let token = cx.connect(to, self.watch.over(half));
-            self.tokens[TO_CLIENT].set(Some(token));
-        }
-    }
-
-    fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Raw>) {
+impl Passage for Tapped {
+    fn on_bytes(&mut self, bytes: &[u8], to: Token, cx: &mut Context<'_, Raw>) {
         self.unfinished.extend_from_slice(bytes);
-        let Some(other) = self.other() else { return };
-        let (tap, foreign) = (Rc::clone(&self.tap), Rc::clone(&self.foreign));
         while let Some(frame) = self.next_frame() {
-            let mut tap = tap.borrow_mut();
-            let was_cut = tap.is_cut && tap.plan.way == self.way;
-            let passed = tap.pass(self.way, frame, &foreign);
-            if was_cut {
-                continue;
-            }
+            let mut tap = self.tap.borrow_mut();
+            let passed = tap.pass(self.way, frame, &self.foreign);
             if !passed.is_empty() {
-                cx.forward_to(other, passed);
+                cx.forward_to(to, passed);
             }
-            if tap.is_cut && tap.plan.way == self.way {
-                cx.finish_writes_other(other);
+            if tap.is_cut(self.way) {
+                cx.finish_writes_other(to);
             }
         }
     }
 
-    fn on_eof(&mut self, _: usize, cx: &mut Context<'_, Raw>) {
-        let Some(other) = self.other() else { return };
-        let mut tap = self.tap.borrow_mut();
-        if tap.plan.way == self.way
-            && let Some(held) = tap.held.take()
-        {
-            cx.forward_to(other, held);
+    fn on_end(&mut self, to: Token, cx: &mut Context<'_, Raw>) {
+        let held = self.tap.borrow().end(self.way);
+        if !held.is_empty() {
+            cx.forward_to(to, held);
         }
-        cx.finish_writes_other(other);
-    }
-
-    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
-        let Some(other) = self.other() else { return };
-        if reason.is_clean() {
-            cx.finish_other(other);
-        } else {
-            cx.abort_other(other);
-        }
+        cx.finish_writes_other(to);
     }
 }
 
@@ -305,7 +266,6 @@ fn random_bytes(random: &mut Random) -> [u8; 32] {
 
 /// What is drawn before it begins, for a connection.
 struct Connection {
-    plan: Plan,
     tap: Rc<RefCell<Tap>>,
     sent: [Vec<Vec<u8>>; 2],
     /// Of whoever receives what goes that way.
@@ -322,7 +282,6 @@ impl Connection {
             pieces(random, count, 3_000)
         });
         Connection {
-            plan,
             tap: Rc::new(RefCell::new(Tap::new(plan))),
             sent,
             notes: Default::default(),
@@ -334,36 +293,32 @@ impl Connection {
         Side {
             cargo: Cargo::new(self.sent[sends].clone()),
             notes: Rc::clone(&self.notes[1 - sends]),
-            has_ended: false,
         }
     }
 
     fn check(&self, world: &World) -> Outcome {
         let tap = self.tap.borrow();
+        let plan = tap.plan;
         for way in [TO_SERVER, TO_CLIENT] {
             let heard = self.notes[way].borrow();
             let sent = &self.sent[way];
             world.require(
                 sent.starts_with(&heard.messages),
-                format_args!("{:?}: something else was accepted", self.plan),
+                format_args!("{plan:?}: something else was accepted"),
             )?;
             let is_all = sent.len() == heard.messages.len();
             world.require(
                 is_all || !heard.is_whole,
-                format_args!("{:?}: a part was taken for the whole", self.plan),
+                format_args!("{plan:?}: a part was taken for the whole"),
             )?;
-            let was_attacked = tap.is_done && tap.plan.way == way;
             world.require(
-                !(was_attacked && heard.is_whole),
-                format_args!("{:?}: it was not noticed", self.plan),
+                !(tap.is_attacked(way) && heard.is_whole),
+                format_args!("{plan:?}: it was not noticed"),
             )?;
-            let is_undisturbed = !tap.is_done && !tap.is_delayed && is_quiet(world);
+            let is_undisturbed = matches!(tap.progress, Progress::Untouched) && is_quiet(world);
             world.require(
                 heard.is_whole || !is_undisturbed,
-                format_args!(
-                    "{:?}: nothing happened, and not all came: {heard:?}",
-                    self.plan
-                ),
+                format_args!("{plan:?}: nothing happened, and not all came: {heard:?}"),
             )?;
         }
         Ok(())
@@ -406,17 +361,14 @@ fn listen_in(
     for (port, one) in (8..).zip(all) {
         let (watch, foreign, tap) = (watch.clone(), Rc::clone(&foreign), Rc::clone(&one.tap));
         let relay = move |_: &windlass::Peer| {
-            let plan = tap.borrow().plan;
-            *tap.borrow_mut() = Tap::new(plan);
-            watch.over(Half {
+            let [ahead, back] = [TO_SERVER, TO_CLIENT].map(|way| Tapped {
                 tap: Rc::clone(&tap),
                 foreign: Rc::clone(&foreign),
-                way: TO_SERVER,
+                way,
                 unfinished: Vec::new(),
-                tokens: Rc::default(),
-                to: Some(Connect::new(to).name("to server").limits(patient())),
-                watch: watch.clone(),
-            })
+            });
+            let to = Connect::new(to).name("to server").limits(patient());
+            watch.over(Half::new(ahead, to, back, &watch))
         };
         let address = world.address(host, port);
         let listen = Listen::new(address).name("path").limits(patient());
@@ -465,3 +417,14 @@ pub(crate) fn scenario(world: &mut World) -> Outcome {
 fn nothing_is_accepted_from_an_adversary_on_the_path() {
     check(seeds(SEEDS), scenario);
 }
+
+const ATTACKS: [Attack; 8] = [
+    Attack::Nothing,
+    Attack::Flip,
+    Attack::Cut,
+    Attack::Replay,
+    Attack::Reorder,
+    Attack::Drop,
+    Attack::Reflect,
+    Attack::Splice,
+];
