@@ -44,7 +44,7 @@ pub struct AttemptLimits {
     pub per_second: u32,
     /// Attempts of an address at once, after a silence; at least 1 counts. Default 10.
     pub burst: u32,
-    /// Addresses that are remembered. Default 4,096, which take about half a MiB.
+    /// Addresses that are remembered. Default 4,096, which take 0.5 to 0.7 MiB.
     pub max_addresses: usize,
 }
 
