@@ -66,6 +66,16 @@ impl Folder {
     fn there(&self, name: &str) -> PathBuf {
         self.0.join("there").join(name)
     }
+
+    /// Where `file` is, and where it is to be.
+    fn ends(&self, is_download: bool) -> (PathBuf, PathBuf) {
+        let (here, there) = (self.here("file"), self.there("file"));
+        if is_download {
+            (there, here)
+        } else {
+            (here, there)
+        }
+    }
 }
 
 impl Drop for Folder {
@@ -408,11 +418,7 @@ fn check_cuts(name: &str, is_download: bool) {
     let server = Server::start(&folder.there(""), &[]);
     let mut random = Random(11);
     let content = random.bytes(4 * BLOCK_LEN + 1000);
-    let (from, to) = if is_download {
-        (folder.there("file"), folder.here("file"))
-    } else {
-        (folder.here("file"), folder.there("file"))
-    };
+    let (from, to) = folder.ends(is_download);
     fs::write(from, &content).unwrap();
     for round in 0..12 {
         // The first bytes of messages, the middle of blocks, and nearly the end.
@@ -497,11 +503,7 @@ fn a_damaged_byte_names_the_block_and_leaves_nothing_under_the_name() {
         });
         let server = Server::start(&folder.there(""), &[]);
         let content = Random(5).bytes(4 * BLOCK_LEN);
-        let (from, to) = if is_download {
-            (folder.there("file"), folder.here("file"))
-        } else {
-            (folder.here("file"), folder.there("file"))
-        };
+        let (from, to) = folder.ends(is_download);
         fs::write(from, &content).unwrap();
         let way = Way::new(is_download, 2 * BLOCK_LEN as u64 + 5000);
         let child = transfer(&folder, &way.address(), is_download)
@@ -552,11 +554,7 @@ fn whoever_is_killed_leaves_files_that_are_whole_or_go_on() {
         let is_download = random.below(2) == 0;
         let rest = random.below(BLOCK_LEN as u64) as usize;
         let content = random.bytes(4 * BLOCK_LEN + rest);
-        let (from, to) = if is_download {
-            (folder.there("file"), folder.here("file"))
-        } else {
-            (folder.here("file"), folder.there("file"))
-        };
+        let (from, to) = folder.ends(is_download);
         fs::write(&from, &content).unwrap();
         for _ in 0..5 {
             let way = Way::new(is_download, random.below(content.len() as u64 / 2));
