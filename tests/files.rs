@@ -821,6 +821,20 @@ fn what_may_not_be_written_is_told_and_the_server_goes_on() {
 
 // --- Hashing beside others --------------------------------------------------------------------
 
+/// A server of what is there, in this process.
+fn in_memory(folder: &Folder) -> (Memory, Reactor<Memory>, Address) {
+    let memory = Memory::new();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let files: Address = "127.0.0.1:1".parse().unwrap();
+    let service = Service {
+        store: Store::open(&folder.there("")).unwrap(),
+        fsync: Fsync::None,
+        is_read_only: true,
+    };
+    example::server::listen(&mut reactor, files.clone(), service).unwrap();
+    (memory, reactor, files)
+}
+
 #[test]
 fn while_a_gigabyte_is_hashed_every_line_is_echoed_in_the_turn_in_which_it_comes() {
     const LEN: u64 = 1 << 30;
@@ -830,18 +844,8 @@ fn while_a_gigabyte_is_hashed_every_line_is_echoed_in_the_turn_in_which_it_comes
     let folder = Folder::new("hashing");
     let file = fs::File::create(folder.there("sparse")).unwrap();
     file.set_len(LEN).unwrap();
-    let memory = Memory::new();
-    let mut reactor = Reactor::with_network(memory.clone());
-    let (files, echo): (Address, Address) = (
-        "127.0.0.1:1".parse().unwrap(),
-        "127.0.0.1:2".parse().unwrap(),
-    );
-    let service = Service {
-        store: Store::open(&folder.there("")).unwrap(),
-        fsync: Fsync::None,
-        is_read_only: true,
-    };
-    example::server::listen(&mut reactor, files.clone(), service).unwrap();
+    let (memory, mut reactor, files) = in_memory(&folder);
+    let echo: Address = "127.0.0.1:2".parse().unwrap();
     reactor
         .listen(Listen::new(echo.clone()), |_| Echo::<Lines>::default())
         .unwrap();
@@ -883,4 +887,33 @@ fn while_a_gigabyte_is_hashed_every_line_is_echoed_in_the_turn_in_which_it_comes
     }
     // However many compare, a turn hashes 256 KiB.
     assert!(turns as u64 >= LEN / BLOCK_LEN as u64, "{turns} turns");
+}
+
+#[test]
+fn a_download_is_one_block_in_a_turn_however_fast_it_is_taken() {
+    let folder = Folder::new("turns");
+    let content = Random(13).bytes(8 * BLOCK_LEN);
+    fs::write(folder.there("file"), &content).unwrap();
+    let (memory, mut reactor, files) = in_memory(&folder);
+    let peer = memory.connect_peer(&files).unwrap();
+    peer.set_capacity(content.len());
+    peer.send(&encoded(Message::Get { path: b"file" }));
+    for _ in 0..4 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let len = content.len() as u64;
+    assert_eq!(peer.received(), encoded(Message::File { len }));
+    peer.send(&encoded(Message::Send { from: 0 }));
+    let block = Message::Block {
+        index: 0,
+        digest: [0; 32],
+        bytes: &content[..BLOCK_LEN],
+    };
+    let (mut heard, mut most) = (0, 0);
+    while heard < content.len() {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let len = peer.received().len();
+        (heard, most) = (heard + len, most.max(len));
+    }
+    assert_eq!(most, encoded(block).len());
 }

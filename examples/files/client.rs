@@ -317,9 +317,9 @@ impl Protocol for Peer {
         self.conclude(result, cx);
     }
 
+    /// In the next turn, or this one could have two steps.
     fn on_drain(&mut self, cx: &mut Context<'_, Wire>) {
-        let result = self.work(cx);
-        self.conclude(result, cx);
+        self.conclude(Ok(Next::Again), cx);
     }
 
     fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {

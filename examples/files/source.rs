@@ -1,7 +1,7 @@
 //! The side that has the file: says which of the sink's blocks are its own too, and sends the rest.
 //!
 //! One step at a time: a slice of hashing or one block, then it is others' turn. A block is read,
-//! hashed and sent as a whole, so a turn is as long as there are files under way.
+//! hashed and sent as a whole: the more files are under way, the longer a turn takes.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
