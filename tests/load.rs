@@ -185,6 +185,24 @@ fn messages_are_framed_as_they_were_asked_for() {
 }
 
 #[test]
+#[cfg(feature = "digest")]
+fn a_checked_frame_has_its_digest_and_damage_is_an_error() {
+    let (to, heard) = hearing(None);
+    load(&format!("tcp {to} -c 1 -n 1 -s 3 --framing checked"), 0);
+    let bytes = bytes(&heard);
+    // FIPS 180-2, appendix B.1: the digest of "abc" begins and ends so.
+    let (head, tail) = (&bytes[..11], &bytes[37..]);
+    assert_eq!(
+        (head, tail),
+        (&b"\0\0\0\x23abc\xba\x78\x16\xbf"[..], &b"\x15\xad"[..])
+    );
+    let damaged = "\0\0\0\x23abc--------------------------------";
+    let (to, _heard) = hearing(Some(damaged));
+    let run = measured(&format!("tcp {to} -c 1 -n 1 -s 3 --framing checked"), 1);
+    assert_eq!(run["errors"]["malformed"], 1);
+}
+
+#[test]
 fn a_request_is_sent_as_it_was_asked_for() {
     let (to, heard) = hearing(Some("HTTP/1.1 204 No Content\r\n\r\n"));
     let body = scratch("body");
@@ -209,6 +227,20 @@ fn a_request_is_sent_as_it_was_asked_for() {
         &format!("BREW /? HTTP/1.1\r\nHost: {to}\r\nContent-Length: 3\r\n\r\nnow"),
     );
     _ = fs::remove_file(body);
+}
+
+#[test]
+fn a_server_of_ipv6_is_loaded_too() {
+    // Not every machine has it.
+    if TcpListener::bind("[::1]:0").is_err() {
+        return;
+    }
+    let http = Running::start("http", &["[::1]:0"]);
+    let line = format!("http http://{}/plaintext -n 20 -c 2", http.address());
+    assert_eq!(measured(&line, 0)["requests"], 20);
+    let echo = Running::start("echo", &["[::1]:0"]);
+    let line = format!("tcp {} -n 20 -c 2", echo.address());
+    assert_eq!(measured(&line, 0)["requests"], 20);
 }
 
 #[test]

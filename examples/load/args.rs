@@ -216,6 +216,9 @@ pub(crate) enum Framing {
     Varint,
     /// Netstrings.
     Netstring,
+    /// A length of four bytes, big-endian, then so many bytes with their SHA-256 behind them.
+    #[cfg(feature = "digest")]
+    Checked,
 }
 
 /// An address as the library reads it, or a name with a port.

@@ -12,6 +12,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+#[cfg(feature = "digest")]
+use windlass::framing::Checked;
 use windlass::framing::{Decoder, Encoder, LengthField};
 use windlass::http::Method;
 use windlass::net::{Address, Connect, Network, Os};
@@ -264,6 +266,11 @@ impl Echoes {
             Framing::Length64le => self.by(move || length(LengthField::U64).little_endian()),
             Framing::Varint => self.by(move || length(LengthField::Varint)),
             Framing::Netstring => self.by(move || Netstring::new().with_max_len(max)),
+            #[cfg(feature = "digest")]
+            Framing::Checked => self.by(move || {
+                let with_digest = LengthPrefixed::new(LengthField::U32).with_max_len(max + 32);
+                Checked::new(with_digest)
+            }),
         }
     }
 
