@@ -622,6 +622,27 @@ fn next(client: &UdpSocket) -> Vec<u8> {
 }
 
 #[test]
+fn http_logs_each_request_in_a_line_of_its_own() {
+    let common = "127.0.0.1 - - [";
+    for (format, beginning) in [("common", common), ("combined", common), ("json", "{")] {
+        let mut command = command("http", &["127.0.0.1:0", "--access-log", format]);
+        command.stderr(Stdio::piped());
+        let mut http = Running::spawn("http", command, 1);
+        let mut stderr = http.child.stderr.take().expect("it is piped");
+        let mut client = http.connect();
+        client.send("GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.lines_until(str::is_empty);
+        drop(client);
+        http.terminate();
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).expect("text");
+        let line = log.lines().find(|line| line.contains("/plaintext"));
+        let is_alone = line.is_some_and(|line| line.starts_with(beginning));
+        assert!(is_alone, "{format}: {log}");
+    }
+}
+
+#[test]
 fn udp_broadcast_shows_who_is_there_and_who_is_no_longer() {
     let alone = ["0.0.0.0:0", "--to", "127.255.255.255:9"];
     let mut bert = Running::spawn("udp_broadcast", command("udp_broadcast", &alone), 2);
