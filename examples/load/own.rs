@@ -76,12 +76,11 @@ impl Own {
 
 impl Reading {
     fn take(at: Instant) -> Reading {
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        Reading {
-            at,
-            cpu: cpu.try_into().unwrap_or_default(),
-            waited: waited().unwrap_or_default(),
-        }
+        let (cpu, waited) = scheduled().unwrap_or_else(|| {
+            let cpu = clock_gettime(ClockId::ProcessCPUTime);
+            (cpu.try_into().unwrap_or_default(), Duration::ZERO)
+        });
+        Reading { at, cpu, waited }
     }
 
     fn cpu_since(&self, before: &Reading) -> f64 {
@@ -97,9 +96,10 @@ fn share(part: Duration, now: Instant, before: Instant) -> f64 {
     part.as_secs_f64() / all.as_secs_f64()
 }
 
-/// How long this process, which has one thread, could have run and did not.
-fn waited() -> Option<Duration> {
+/// How long this process, which has one thread, ran, and how long it could have run and did not.
+fn scheduled() -> Option<(Duration, Duration)> {
     let text = fs::read_to_string("/proc/self/schedstat").ok()?;
-    let nanos = text.split_ascii_whitespace().nth(1)?;
-    nanos.parse().ok().map(Duration::from_nanos)
+    let mut nanos = text.split_ascii_whitespace().map(str::parse);
+    let mut next = || Some(Duration::from_nanos(nanos.next()?.ok()?));
+    Some((next()?, next()?))
 }
