@@ -422,6 +422,45 @@ fn datagrams_are_echoed_and_lost_ones_are_counted() {
 }
 
 #[test]
+fn datagrams_that_come_back_otherwise_are_errors_and_doubles_are_none() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = server.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut buf = [0; 2048];
+        for number in 0_u32.. {
+            let Ok((len, from)) = server.recv_from(&mut buf) else {
+                return;
+            };
+            match number % 3 {
+                0 => buf[len - 1] ^= 1,
+                1 => _ = server.send_to(&buf[..len], from),
+                _ => {}
+            }
+            _ = server.send_to(&buf[..if number % 3 == 2 { len - 1 } else { len }], from);
+        }
+    });
+    let run = measured(&format!("udp {address} -n 30 -c 1 -p 4 --rate 1000"), 0);
+    assert_eq!(run["requests"], 10);
+    assert_eq!(run["errors"]["content"], 10);
+    assert_eq!(run["errors"]["length"], 10);
+    assert_eq!(run["error_count"], 20);
+}
+
+#[test]
+fn a_load_tester_that_is_late_says_so() {
+    let (to, heard) = hearing(None);
+    let args = format!("tcp {to} -c 4 --rate 1000 -n 300");
+    let args: Vec<&str> = args.split_whitespace().collect();
+    let mut running = Running::spawn("load", command("load", &args), 0);
+    while heard.recv().expect("it sends").bytes.is_empty() {}
+    running.signal(Signal::STOP);
+    // Until nothing comes for as long as twenty requests would take.
+    while heard.recv_timeout(Duration::from_millis(20)).is_ok() {}
+    running.signal(Signal::CONT);
+    running.line_until(|line| line.starts_with("CAUTION") && line.contains("ms late"));
+}
+
+#[test]
 fn what_is_wrong_is_counted_by_kind_and_fails_the_run() {
     let check = |answer: &'static str, options: &str, kind: &str| {
         let to = answering(answer);
@@ -567,7 +606,21 @@ fn two_runs_are_compared() {
     let requests = table.lines().find(|line| line.starts_with("requests "));
     let cells: Vec<&str> = requests.unwrap_or_default().split_whitespace().collect();
     assert_eq!(cells, ["requests", "50", "50", "1.000"], "{table}");
+    assert!(!table.contains("CAUTION"), "{table}");
+    let other = scratch("other");
+    let to = server.address();
+    load(
+        &format!("tcp {to} -n 50 -p 2 --json {}", other.display()),
+        0,
+    );
+    let output = load(&format!("compare {file} {}", other.display()), 0);
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        table.contains("CAUTION: the two were run on different terms"),
+        "{table}"
+    );
     load(&format!("compare {file} /nowhere.json"), 1);
+    _ = fs::remove_file(other);
     _ = fs::remove_file(path);
 }
 

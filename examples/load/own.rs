@@ -1,8 +1,7 @@
 //! What the load tester itself took: whoever measures must not be what is measured.
 //!
 //! Reads the CPU time of this process, and where the system tells (Linux, in general) how long it
-//! waited for a CPU, once a second.
-//! Knows nothing of requests.
+//! waited for a CPU, once a second. Knows nothing of requests.
 
 use std::fs;
 use std::time::{Duration, Instant};
