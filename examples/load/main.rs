@@ -11,8 +11,8 @@
 //! cargo run --release --example load -- compare before.json after.json
 //! ```
 //!
-//! It ends with 0, with 1 if it could not run, no answer was good or a limit such as `--max-p99` was
-//! not kept, with 2 for arguments that make no sense.
+//! It ends with 0, with 1 if it could not run, no answer was good or a limit such as `--max-p99`
+//! was not kept, with 2 for arguments that make no sense.
 
 #[path = "../common/mod.rs"]
 mod common;
