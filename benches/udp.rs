@@ -19,18 +19,20 @@ mod bare;
 mod crowd;
 #[path = "udp/load.rs"]
 mod load;
+#[path = "common/machine.rs"]
+mod machine;
 
 use std::env;
 use std::error::Error;
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use rustix::thread::CpuSet;
 use windlass::protocol::{Hub, HubLimits};
 use windlass::{Datagram, DatagramContext, DatagramProtocol, Echo, Raw, Reactor};
+
+use machine::Core;
 
 /// CPU time of a datagram, as a ratio to a bare loop.
 #[derive(Parser)]
@@ -145,11 +147,7 @@ fn serve(task: Task, bare: bool) -> Result<(), Box<dyn Error>> {
 }
 
 fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
-    let allowed = rustix::thread::sched_getaffinity(None)?;
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
-        .filter(|core| allowed.is_set(*core))
-        .collect();
-    let [server_core, load_core, ..] = cores[..] else {
+    let Some(cores) = machine::two_cores()? else {
         println!("udp: there is one core only, and the load needs its own: not measured");
         return Ok(());
     };
@@ -169,7 +167,7 @@ fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
             order.rotate_left(round % 2);
             let mut both = [0.0; 2];
             for bare in order {
-                both[usize::from(!bare)] = measure(*task, bare, server_core, load_core, time)?;
+                both[usize::from(!bare)] = measure(*task, bare, cores, time)?;
             }
             figures.push(both);
         }
@@ -188,8 +186,7 @@ fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
 fn measure(
     task: Task,
     bare: bool,
-    server_core: usize,
-    load_core: usize,
+    [server_core, load_core]: [Core; 2],
     time: Duration,
 ) -> Result<f64, Box<dyn Error>> {
     let mut args = vec!["serve".to_owned(), name(task)];
@@ -227,19 +224,11 @@ fn name(task: Task) -> String {
     value.get_name().to_owned()
 }
 
-/// Nanoseconds that a process has run.
-fn cpu_ns(pid: u32) -> io::Result<u64> {
-    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
-    let ran = schedstat.split_ascii_whitespace().next();
-    let ran = ran.and_then(|ran| ran.parse().ok());
-    ran.ok_or_else(|| io::Error::other("schedstat"))
-}
-
 /// A process of this program, which ends with this value.
 struct Process(Child, BufReader<std::process::ChildStdout>);
 
 impl Process {
-    fn start(core: usize, args: &[String]) -> io::Result<Process> {
+    fn start(core: Core, args: &[String]) -> io::Result<Process> {
         let mut child = Command::new(env::current_exe()?)
             .args(args)
             .env(CORE, core.to_string())
@@ -266,12 +255,8 @@ impl Drop for Process {
 
 fn pin() -> io::Result<()> {
     if let Ok(core) = env::var(CORE) {
-        let mut cores = CpuSet::new();
-        cores.set(core.parse().map_err(io::Error::other)?);
-        rustix::thread::sched_setaffinity(None, &cores)?;
-        // Nobody else would end it if the measurement is interrupted.
-        let kill = rustix::process::Signal::KILL;
-        rustix::process::set_parent_process_death_signal(Some(kill))?;
+        machine::pin(core.parse().map_err(io::Error::other)?)?;
+        machine::end_with_parent()?;
     }
     Ok(())
 }

@@ -1,19 +1,23 @@
-//! The bare loop: the least that an echo server on `mio` can do.
+//! The bare loop: the least that a server on `mio` can do.
 //!
 //! One static buffer, edge-triggered, a short read taken for a drained socket. It parses nothing
-//! and protects from nothing: no limits, no time-outs, no careful close.
+//! and protects from nothing: no limits, no time-outs, no careful close. Knows not what is
+//! answered: `benches/peers` has it answer other things than an echo.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
+use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
-/// A connection, by its descriptor.
-struct Connection {
-    stream: TcpStream,
+/// By descriptor.
+pub(crate) type Connections = Vec<Option<Connection>>;
+
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
     /// What the kernel did not take.
     pending: Vec<u8>,
     /// There is more to read once `pending` has left.
@@ -22,53 +26,72 @@ struct Connection {
 
 /// Whether a connection goes on.
 #[derive(PartialEq, Eq)]
-enum Next {
+pub(crate) enum Next {
     Wait,
     Close,
 }
 
+/// A listener whose connections do not wait for one another's small packets.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
 /// Serves until the process is killed.
-pub(crate) fn serve(announce: impl FnOnce(u16)) -> io::Result<()> {
-    let mut listener = listen()?;
-    announce(listener.local_addr()?.port());
+pub(crate) fn serve(
+    listener: std::net::TcpListener,
+    mut on_ready: impl FnMut(&mut Connections, &Event, &mut [u8]),
+) -> io::Result<()> {
+    let mut listener = TcpListener::from_std(listener);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let key = Token(listener.as_raw_fd() as usize);
     poll.registry()
         .register(&mut listener, key, Interest::READABLE)?;
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut connections = Connections::new();
     let mut buffer = vec![0; BUFFER_LEN];
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
             if event.token() == key {
                 accept_all(&listener, &poll, &mut connections)?;
-                continue;
-            }
-            let slot = &mut connections[event.token().0];
-            let Some(connection) = slot else { continue };
-            if connection.on_ready(event, &mut buffer) == Next::Close {
-                *slot = None;
+            } else {
+                on_ready(&mut connections, event, &mut buffer);
             }
         }
     }
 }
 
-fn listen() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-    socket.listen(4096)?;
-    Ok(TcpListener::from_std(socket.into()))
+/// Sends back what comes.
+pub(crate) fn echo(connections: &mut Connections, event: &Event, buffer: &mut [u8]) {
+    answer(connections, event, buffer, |read| (read, Next::Wait));
+}
+
+/// Sends what `reply` makes of each read, and goes on as it says once that has left.
+pub(crate) fn answer(
+    connections: &mut Connections,
+    event: &Event,
+    buffer: &mut [u8],
+    reply: impl Fn(&[u8]) -> (&[u8], Next),
+) {
+    let slot = &mut connections[event.token().0];
+    if let Some(connection) = slot
+        && connection.on_ready(event, buffer, reply) == Next::Close
+    {
+        *slot = None;
+    }
 }
 
 fn accept_all(
     listener: &TcpListener,
     poll: &Poll,
-    connections: &mut Vec<Option<Connection>>,
+    connections: &mut Connections,
 ) -> io::Result<()> {
     while let Ok((mut stream, _)) = listener.accept() {
         let index = stream.as_raw_fd() as usize;
@@ -87,7 +110,12 @@ fn accept_all(
 }
 
 impl Connection {
-    fn on_ready(&mut self, event: &mio::event::Event, buffer: &mut [u8]) -> Next {
+    fn on_ready(
+        &mut self,
+        event: &Event,
+        buffer: &mut [u8],
+        reply: impl Fn(&[u8]) -> (&[u8], Next),
+    ) -> Next {
         if event.is_error() {
             return Next::Close;
         }
@@ -109,15 +137,19 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Wait,
                 Err(_) => return Next::Close,
             };
-            let written = match self.stream.write(&buffer[..len]) {
+            let (out, next) = reply(&buffer[..len]);
+            let written = match self.stream.write(out) {
                 Ok(written) => written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 Err(_) => return Next::Close,
             };
-            if written < len {
-                self.pending.extend_from_slice(&buffer[written..len]);
+            if written < out.len() {
+                self.pending.extend_from_slice(&out[written..]);
                 self.has_more = true;
                 return Next::Wait;
+            }
+            if next == Next::Close {
+                return next;
             }
             if len < buffer.len() && !event.is_read_closed() {
                 return Next::Wait;
@@ -139,4 +171,5 @@ impl Connection {
     }
 }
 
-const BUFFER_LEN: usize = 64 * 1024;
+/// What one read takes at most.
+pub(crate) const BUFFER_LEN: usize = 64 * 1024;

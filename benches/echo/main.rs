@@ -14,8 +14,11 @@
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 mod bare;
+mod clients;
 mod column;
 mod load;
+#[path = "../common/machine.rs"]
+mod machine;
 mod process;
 
 use std::error::Error;
@@ -25,7 +28,8 @@ use clap::{Parser, Subcommand};
 use windlass::{Echo, Raw, Reactor};
 
 use column::Column;
-use process::{Core, Load, Server};
+use machine::Core;
+use process::{Load, Server};
 
 /// CPU time of an echo server per message, as a ratio to a bare loop.
 #[derive(Parser)]
@@ -88,7 +92,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn serve(kind: Kind) -> Result<(), Box<dyn Error>> {
     match kind {
-        Kind::Bare => Ok(bare::serve(announce)?),
+        Kind::Bare => {
+            let listener = bare::listen(([127, 0, 0, 1], 0).into())?;
+            announce(listener.local_addr()?.port());
+            Ok(bare::serve(listener, bare::echo)?)
+        }
         Kind::Windlass => {
             let mut reactor = Reactor::new()?;
             let listener = reactor.listen("127.0.0.1:0", |_| Echo::<Raw>::default())?;
@@ -120,7 +128,7 @@ fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
     let time = Duration::try_from_secs_f64(args.secs.unwrap_or(secs))?;
     let idle = if args.bench { IDLE } else { IDLE / 100 };
 
-    let Some(cores) = process::two_cores()? else {
+    let Some(cores) = machine::two_cores()? else {
         println!("echo: there is one core only, and the load needs its own: not measured");
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! The processes of a measurement, the cores they run on, and what `/proc` says of them.
+//! The processes of a measurement, and the cores they run on.
 
 use std::env;
 use std::fs;
@@ -8,54 +8,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use rustix::process::{Resource, Rlimit, Signal};
-use rustix::thread::CpuSet;
 
 use super::Kind;
 use super::column::Column;
-
-/// The index of a core.
-pub(crate) type Core = usize;
-
-/// The first two cores that this process may use.
-pub(crate) fn two_cores() -> io::Result<Option<[Core; 2]>> {
-    let allowed = rustix::thread::sched_getaffinity(None)?;
-    let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-    Ok(cores.next().zip(cores.next()).map(|(a, b)| [a, b]))
-}
+use super::machine::{self, Core, number};
 
 /// What every process of a measurement begins with.
 pub(crate) fn begin() -> io::Result<()> {
     if let Ok(core) = env::var(CORE) {
-        let mut cores = CpuSet::new();
-        cores.set(core.parse().map_err(io::Error::other)?);
-        rustix::thread::sched_setaffinity(None, &cores)?;
-        // Nobody else would end it if the measurement is interrupted.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        machine::pin(core.parse().map_err(io::Error::other)?)?;
+        machine::end_with_parent()?;
     }
-    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
-    let enough = maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
-    if current.is_some_and(|current| current < enough) {
-        let current = Some(enough);
-        rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
-    }
-    Ok(())
-}
-
-/// Nanoseconds that a process has run, on any core.
-pub(crate) fn cpu_ns(pid: u32) -> io::Result<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-        let ran = schedstat.split_ascii_whitespace().next();
-        sum += parse::<u64>(ran, "schedstat")?;
-    }
-    Ok(sum)
-}
-
-fn parse<T: std::str::FromStr>(text: Option<&str>, what: &str) -> io::Result<T> {
-    let number = text.and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| io::Error::other(format!("{what}: {text:?} is not a number")))
+    machine::raise_descriptors()
 }
 
 /// A process, which ends with this value.
@@ -102,7 +66,7 @@ impl Server {
     pub(crate) fn start(kind: Kind, core: Core) -> io::Result<Server> {
         let args = ["serve".to_owned(), name(&kind)];
         let mut process = Process::start(core, &args)?;
-        let port = parse(Some(&process.line()?), "the server's port")?;
+        let port = number(Some(&process.line()?), "the server's port")?;
         Ok(Server { process, port })
     }
 
@@ -110,15 +74,8 @@ impl Server {
         self.process.child.id()
     }
 
-    /// Bytes of memory that are its own. Not `RssAnon` of `/proc/PID/status`, which is the same
-    /// number but for some dozens of pages that the kernel has not yet summed up.
     pub(crate) fn anonymous_len(&self) -> io::Result<f64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        let line = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Anonymous:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(parse::<f64>(kib, "smaps_rollup")? * 1024.0)
+        machine::anonymous_len(self.pid())
     }
 
     /// Waits until it has accepted `connections` and has done all that it had to do.
@@ -127,7 +84,7 @@ impl Server {
         let mut before = None;
         while Instant::now() < deadline {
             let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count();
-            let ran = cpu_ns(self.pid())?;
+            let ran = machine::cpu_ns(self.pid())?;
             if descriptors > connections && before == Some(ran) {
                 return Ok(());
             }
@@ -168,8 +125,8 @@ impl Load {
     pub(crate) fn ns_per_message(mut self) -> io::Result<f64> {
         let line = self.process.line()?;
         let mut words = line.split_ascii_whitespace();
-        let messages: f64 = parse(words.next(), "messages")?;
-        let ns: f64 = parse(words.next(), "nanoseconds")?;
+        let messages: f64 = number(words.next(), "messages")?;
+        let ns: f64 = number(words.next(), "nanoseconds")?;
         Ok(ns / messages)
     }
 
@@ -191,7 +148,5 @@ fn name(value: &impl ValueEnum) -> String {
 
 /// The core that a process is to run on.
 const CORE: &str = "ECHO_BENCH_CORE";
-/// Descriptors that a process has at most.
-const DESCRIPTORS: u64 = 20_000;
 /// A failure, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);

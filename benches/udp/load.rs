@@ -12,8 +12,9 @@ use windlass::net::{
     Address, Batching, Bind, DatagramOptions, Datagrams, Os, OsDatagram, Transmit,
 };
 
+use super::Task;
 use super::crowd::Crowd;
-use super::{Task, cpu_ns};
+use super::machine::cpu_ns;
 
 #[derive(Args)]
 pub(crate) struct Order {

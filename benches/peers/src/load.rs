@@ -7,43 +7,34 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-
+use super::clients::{self, Clients, Exchange, Meter, PATIENCE, receive, send};
 use super::peers::{ECHO, SINK};
 use super::workload::{Request, Shape};
 
-/// Counts messages, and says when it is enough.
-pub(crate) trait Meter {
-    fn add(&mut self, messages: u64);
-    /// Of a message at a fixed rate: how long after it was due it was answered.
+/// A meter for a fixed rate.
+pub(crate) trait Timed: Meter {
+    /// How long after it was due a message was answered.
     fn took(&mut self, time: Duration);
-    /// Is asked now and then.
-    fn is_over(&mut self) -> io::Result<bool>;
-    /// Before each exchange of a single connection.
-    fn before_sending(&mut self) {}
 }
 
-pub(crate) fn run(shape: Shape, server: SocketAddr, meter: &mut impl Meter) -> io::Result<()> {
+pub(crate) fn run(shape: Shape, server: SocketAddr, meter: &mut impl Timed) -> io::Result<()> {
     match shape {
         Shape::Exchange {
             connections,
             request,
             at_once,
-        } => exchange(
-            server,
-            connections,
-            &Exchange::new(server, request, at_once)?,
-            meter,
-        ),
-        Shape::Bulk => bulk(server, meter),
+        } => {
+            let exchange = exchange(server, request, at_once)?;
+            clients::exchange(server, connections, &exchange, meter)
+        }
+        Shape::Bulk => clients::stream(server, meter),
         Shape::Connect { connections } => connect_again(server, connections, meter),
         Shape::Rate {
             connections,
             request,
             per_second,
         } => {
-            let exchange = Exchange::new(server, request, 1)?;
+            let exchange = exchange(server, request, 1)?;
             rate(server, connections, &exchange, per_second, meter)
         }
         Shape::Datagrams { is_sink } => datagrams(server, is_sink, meter),
@@ -52,34 +43,30 @@ pub(crate) fn run(shape: Shape, server: SocketAddr, meter: &mut impl Meter) -> i
     }
 }
 
-/// What is sent at once, and how long the answer to it is.
-pub(crate) struct Exchange {
-    pub(crate) request: Vec<u8>,
-    pub(crate) reply_len: usize,
-    messages: u64,
-}
-
-impl Exchange {
-    /// Asks the server once, because only it knows how long its answers are.
-    pub(crate) fn new(
-        server: SocketAddr,
-        request: Request,
-        at_once: usize,
-    ) -> io::Result<Exchange> {
-        let (one, reply_len) = match request {
-            Request::Bytes(len) => (vec![b'x'; len], len),
-            Request::Get(path) => {
-                let head = get(path, "");
-                let len = reply_len(server, &head)?;
-                (head, len)
+/// Asks the server once, because only it knows how long its answers are.
+pub(crate) fn exchange(
+    server: SocketAddr,
+    request: Request,
+    at_once: usize,
+) -> io::Result<Exchange> {
+    let one = match request {
+        Request::Bytes(len) => Exchange::echo(len),
+        Request::Get(path) => {
+            let request = get(path, "");
+            let reply_len = reply_len(server, &request)?;
+            let messages = 1;
+            Exchange {
+                request,
+                reply_len,
+                messages,
             }
-        };
-        Ok(Exchange {
-            request: one.repeat(at_once),
-            reply_len: reply_len * at_once,
-            messages: at_once as u64,
-        })
-    }
+        }
+    };
+    Ok(Exchange {
+        request: one.request.repeat(at_once),
+        reply_len: one.reply_len * at_once,
+        messages: at_once as u64,
+    })
 }
 
 fn get(path: &str, more: &str) -> Vec<u8> {
@@ -116,178 +103,9 @@ fn reply_len(server: SocketAddr, request: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Connections in a poller, by their index.
-struct Clients {
-    poll: Poll,
-    events: Events,
-    clients: Vec<Client>,
-    buffer: Vec<u8>,
-}
-
-struct Client {
-    stream: TcpStream,
-    received: usize,
-    has_sent: bool,
-    /// When what is under way was due, at a fixed rate.
-    due: Option<Instant>,
-}
-
-impl Clients {
-    fn new() -> io::Result<Clients> {
-        Ok(Clients {
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
-            clients: Vec::new(),
-            buffer: vec![0; 256 * 1024],
-        })
-    }
-
-    fn connected(server: SocketAddr, count: usize) -> io::Result<Clients> {
-        let mut all = Clients::new()?;
-        for index in 0..count {
-            let client = all.client(index, connect(server)?)?;
-            all.clients.push(client);
-        }
-        Ok(all)
-    }
-
-    fn client(&self, index: usize, mut stream: TcpStream) -> io::Result<Client> {
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        registry.register(&mut stream, Token(index), both)?;
-        Ok(Client {
-            stream,
-            received: 0,
-            has_sent: false,
-            due: None,
-        })
-    }
-
-    fn wait(&mut self) -> io::Result<()> {
-        self.poll.poll(&mut self.events, Some(PATIENCE))?;
-        if self.events.is_empty() {
-            return Err(io::Error::other("the server does not answer"));
-        }
-        Ok(())
-    }
-}
-
-impl Client {
-    /// Takes what there is; answers whether that was the whole reply.
-    fn take(&mut self, buffer: &mut [u8], reply_len: usize) -> io::Result<bool> {
-        loop {
-            let len = receive(&mut self.stream, buffer)?;
-            self.received += len;
-            if self.received > reply_len {
-                return Err(io::Error::other("a reply is longer than the first one"));
-            }
-            if self.received == reply_len {
-                self.received = 0;
-                return Ok(true);
-            }
-            if len < buffer.len() {
-                return Ok(false);
-            }
-        }
-    }
-}
-
-pub(crate) fn connect(server: SocketAddr) -> io::Result<TcpStream> {
-    // Blocking, so that the server's backlog is never too long.
-    let stream = std::net::TcpStream::connect(server)?;
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    Ok(TcpStream::from_std(stream))
-}
-
-fn send(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < message.len() {
-        match stream.write(&message[sent..]) {
-            Ok(len) => sent += len,
-            // A large message and a small socket: the server is about to read.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// What can be read now; 0 if there is nothing.
-fn receive(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    match stream.read(buffer) {
-        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-        Ok(len) => Ok(len),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
-fn exchange(
-    server: SocketAddr,
-    connections: usize,
-    exchange: &Exchange,
-    meter: &mut impl Meter,
-) -> io::Result<()> {
-    let mut all = Clients::connected(server, connections)?;
-    for client in &mut all.clients {
-        meter.before_sending();
-        send(&mut client.stream, &exchange.request)?;
-    }
-    loop {
-        all.wait()?;
-        for event in &all.events {
-            let client = &mut all.clients[event.token().0];
-            if client.take(&mut all.buffer, exchange.reply_len)? {
-                meter.add(exchange.messages);
-                if meter.is_over()? {
-                    return Ok(());
-                }
-                meter.before_sending();
-                send(&mut client.stream, &exchange.request)?;
-            }
-        }
-    }
-}
-
-fn bulk(server: SocketAddr, meter: &mut impl Meter) -> io::Result<()> {
-    let bytes = vec![b'x'; 64 * 1024];
-    let mut all = Clients::connected(server, 1)?;
-    // What was received and is not yet a whole unit.
-    let mut rest = 0;
-    loop {
-        all.wait()?;
-        let mut is_blocked = false;
-        while !is_blocked {
-            if meter.is_over()? {
-                return Ok(());
-            }
-            for _ in 0..64 {
-                let client = &mut all.clients[0];
-                let sent = match client.stream.write(&bytes) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                    result => result?,
-                };
-                let len = receive(&mut client.stream, &mut all.buffer)?;
-                rest += len;
-                meter.add((rest / BULK_UNIT) as u64);
-                rest %= BULK_UNIT;
-                is_blocked = sent == 0 && len == 0;
-                if is_blocked {
-                    break;
-                }
-            }
-        }
-    }
-}
-
 fn connect_again(server: SocketAddr, connections: usize, meter: &mut impl Meter) -> io::Result<()> {
     let request = get("/", "Connection: close\r\n");
-    let mut all = Clients::new()?;
-    for index in 0..connections {
-        let client = all.client(index, TcpStream::connect(server)?)?;
-        all.clients.push(client);
-    }
+    let mut all = Clients::connecting(server, connections)?;
     let mut over = Vec::new();
     loop {
         all.wait()?;
@@ -298,7 +116,6 @@ fn connect_again(server: SocketAddr, connections: usize, meter: &mut impl Meter)
             let client = &mut all.clients[event.token().0];
             if event.is_writable() && !client.has_sent {
                 client.has_sent = true;
-                client.stream.set_nodelay(true)?;
                 send(&mut client.stream, &request)?;
             }
             if event.is_readable() && client.has_sent {
@@ -310,11 +127,9 @@ fn connect_again(server: SocketAddr, connections: usize, meter: &mut impl Meter)
                 }
             }
         }
-        // The ports from which loopback connects suffice: those whose connection has ended are
-        // used again after a second (`net.ipv4.tcp_tw_reuse`).
         for index in over.drain(..) {
             meter.add(1);
-            all.clients[index] = all.client(index, TcpStream::connect(server)?)?;
+            all.replace(index, server)?;
         }
     }
 }
@@ -326,10 +141,12 @@ fn rate(
     connections: usize,
     exchange: &Exchange,
     per_second: u64,
-    meter: &mut impl Meter,
+    meter: &mut impl Timed,
 ) -> io::Result<()> {
     let mut all = Clients::connected(server, connections)?;
     let mut idle: VecDeque<usize> = (0..connections).collect();
+    // When what is under way was due.
+    let mut due_of: Vec<Option<Instant>> = vec![None; connections];
     let pause = Duration::from_nanos(1_000_000_000 / per_second);
     let mut due = Instant::now();
     loop {
@@ -337,9 +154,9 @@ fn rate(
         all.poll.poll(&mut all.events, Some(Duration::ZERO))?;
         for event in &all.events {
             let index = event.token().0;
-            let client = &mut all.clients[index];
-            if client.due.is_some() && client.take(&mut all.buffer, exchange.reply_len)? {
-                let due = client.due.take().expect("it is under way");
+            let Some(due) = due_of[index] else { continue };
+            if all.clients[index].take(&mut all.buffer, exchange.reply_len)? {
+                due_of[index] = None;
                 meter.took(due.elapsed());
                 meter.add(1);
                 idle.push_back(index);
@@ -347,9 +164,8 @@ fn rate(
         }
         while due <= Instant::now() {
             let Some(index) = idle.pop_front() else { break };
-            let client = &mut all.clients[index];
-            client.due = Some(due);
-            send(&mut client.stream, &exchange.request)?;
+            due_of[index] = Some(due);
+            send(&mut all.clients[index].stream, &exchange.request)?;
             due += pause;
         }
         if meter.is_over()? {
@@ -422,23 +238,3 @@ fn fan_out(server: SocketAddr, members: usize, meter: &mut impl Meter) -> io::Re
         }
     }
 }
-
-/// One message over a connection that is otherwise idle.
-pub(crate) fn ask(stream: &mut TcpStream, exchange: &Exchange) -> io::Result<()> {
-    send(stream, &exchange.request)?;
-    let mut buffer = [0; 4096];
-    let mut received = 0;
-    let since = Instant::now();
-    while received < exchange.reply_len {
-        received += receive(stream, &mut buffer)?;
-        if since.elapsed() > PATIENCE {
-            return Err(io::Error::other("the server does not answer"));
-        }
-    }
-    Ok(())
-}
-
-/// A failure, not a measure.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Bytes that count as one message.
-const BULK_UNIT: usize = 16 * 1024;

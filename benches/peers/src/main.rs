@@ -11,9 +11,14 @@
 //!
 //! Linux only: it reads `/proc`.
 #![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
+#[path = "../../echo/clients.rs"]
+mod clients;
 mod growth;
 mod load;
+#[path = "../../common/machine.rs"]
+mod machine;
 mod measure;
 mod peers;
 mod process;
@@ -78,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             address,
             work,
         }) => {
-            process::end_with_parent()?;
+            machine::end_with_parent()?;
             peer.serve(service, address, &work.join("files"))
         }
         None => run(&args),

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::load::{self, Exchange, Meter};
+use super::clients::{self, Meter};
+use super::load::{self, Timed};
 use super::peers::{Peer, Service};
 use super::process::{Cores, Server, Used};
 use super::workload::{Shape, Workload};
@@ -123,7 +124,7 @@ impl Bench {
             return Err("memory is that of idle connections".into());
         };
         let server = Server::start(self.cores, peer, workload.service(), 0, &self.work)?;
-        let exchange = Exchange::new(server.address, request, 1)?;
+        let exchange = load::exchange(server.address, request, 1)?;
         server.wait_until_idle()?;
         let before = server.anonymous_len()?;
         let per_connection = |server: &Server| -> Result<f64, Box<dyn Error>> {
@@ -132,11 +133,11 @@ impl Bench {
         };
         let mut idle = Vec::with_capacity(connections);
         for _ in 0..connections {
-            idle.push(load::connect(server.address)?);
+            idle.push(clients::connect(server.address)?);
         }
         let never_sent = per_connection(&server)?;
         for stream in &mut idle {
-            load::ask(stream, &exchange)?;
+            clients::ask(stream, &exchange)?;
         }
         Ok([never_sent, per_connection(&server)?])
     }
@@ -194,11 +195,6 @@ impl Meter for Window<'_> {
         self.messages += messages;
     }
 
-    fn took(&mut self, time: Duration) {
-        self.times
-            .push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
-    }
-
     fn is_over(&mut self) -> io::Result<bool> {
         if self.until_look > 0 {
             self.until_look -= 1;
@@ -232,6 +228,13 @@ impl Meter for Window<'_> {
     }
 }
 
+impl Timed for Window<'_> {
+    fn took(&mut self, time: Duration) {
+        self.times
+            .push(u32::try_from(time.as_nanos()).unwrap_or(u32::MAX));
+    }
+}
+
 /// So many exchanges, each when the server sleeps.
 struct Counting<'a> {
     server: &'a Server,
@@ -244,8 +247,6 @@ impl Meter for Counting<'_> {
         self.messages += messages;
         self.left = self.left.saturating_sub(1);
     }
-
-    fn took(&mut self, _: Duration) {}
 
     fn is_over(&mut self) -> io::Result<bool> {
         Ok(self.left == 0)
@@ -260,6 +261,10 @@ impl Meter for Counting<'_> {
             thread::yield_now();
         }
     }
+}
+
+impl Timed for Counting<'_> {
+    fn took(&mut self, _: Duration) {}
 }
 
 /// What was measured of one workload: of each peer, round by round.

@@ -9,45 +9,28 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal};
-use rustix::thread::CpuSet;
+use rustix::process::{Pid, Signal};
 
+use super::machine::{self, Core, number, pin};
 use super::peers::{ECHO, Peer, Service};
 
 /// Where the server runs, and where the load does.
 #[derive(Clone, Copy)]
 pub(crate) struct Cores {
-    server: usize,
-    load: usize,
+    server: Core,
+    load: Core,
 }
 
 impl Cores {
     /// The first two that this process may use; from now on it runs on the second.
     pub(crate) fn take() -> Result<Cores, Box<dyn Error>> {
-        let allowed = rustix::thread::sched_getaffinity(None)?;
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        let (Some(server), Some(load)) = (cores.next(), cores.next()) else {
+        let Some([server, load]) = machine::two_cores()? else {
             return Err("there is one core only, and the load needs its own".into());
         };
         pin(load)?;
-        let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
-        let current = Some(maximum.map_or(20_000, |maximum| maximum.min(20_000)));
-        rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+        machine::raise_descriptors()?;
         Ok(Cores { server, load })
     }
-}
-
-fn pin(core: usize) -> io::Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    Ok(rustix::thread::sched_setaffinity(None, &cores)?)
-}
-
-/// Ends with the process that has started it.
-pub(crate) fn end_with_parent() -> io::Result<()> {
-    Ok(rustix::process::set_parent_process_death_signal(Some(
-        Signal::KILL,
-    ))?)
 }
 
 /// What a process and all that it has started have used.
@@ -161,29 +144,21 @@ impl Server {
         };
         let tick_ns = 1e9 / rustix::param::clock_ticks_per_second() as f64;
         for pid in self.pids() {
-            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-                let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
-                used.cpu_ns += field(&schedstat, 0)?;
-            }
+            used.cpu_ns += machine::cpu_ns(pid)? as f64;
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
             // The name may contain anything; the state behind it is the third field.
             let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
-            used.user_ns += field(fields, 11)? * tick_ns;
-            used.system_ns += field(fields, 12)? * tick_ns;
+            let mut fields = fields.split_ascii_whitespace().skip(11);
+            let mut ticks = || number::<f64>(fields.next(), "stat");
+            used.user_ns += ticks()? * tick_ns;
+            used.system_ns += ticks()? * tick_ns;
         }
         Ok(used)
     }
 
     /// Bytes of memory that are its own.
     pub(crate) fn anonymous_len(&self) -> io::Result<f64> {
-        let mut sum = 0.0;
-        for pid in self.pids() {
-            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-            let mut lines = rollup.lines();
-            let line = lines.find_map(|line| line.strip_prefix("Anonymous:"));
-            sum += field(line.unwrap_or_default(), 0)? * 1024.0;
-        }
-        Ok(sum)
+        self.pids().into_iter().map(machine::anonymous_len).sum()
     }
 
     /// Waits until it has done all that it had to do.
@@ -236,12 +211,6 @@ fn kill(pid: u32) {
         // Or it is gone already.
         let _ = rustix::process::kill_process(pid, Signal::KILL);
     }
-}
-
-fn field(text: &str, index: usize) -> io::Result<f64> {
-    let field = text.split_ascii_whitespace().nth(index);
-    let number = field.and_then(|field| field.parse().ok());
-    number.ok_or_else(|| io::Error::other(format!("no number in {text:?}")))
 }
 
 /// A port that nobody has now.

@@ -5,6 +5,8 @@
 #[cfg(feature = "actix")]
 mod actix;
 mod bare;
+#[path = "../../../echo/bare.rs"]
+mod bare_loop;
 mod debian;
 #[cfg(feature = "hyper")]
 mod hyper;
@@ -24,6 +26,8 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::ValueEnum;
+
+use bare_loop::listen;
 
 pub(crate) type Served = Result<(), Box<dyn Error>>;
 
@@ -149,18 +153,6 @@ pub(crate) fn name(value: impl ValueEnum) -> String {
 fn timers() -> usize {
     let timers = std::env::var("PEERS_TIMERS").ok();
     timers.and_then(|count| count.parse().ok()).unwrap_or(0)
-}
-
-/// A listener whose connections do not wait for one another's small packets.
-fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit it.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
 }
 
 pub(crate) const BODY: &str = "Hello, World!";
