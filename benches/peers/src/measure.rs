@@ -123,6 +123,9 @@ impl Bench {
         else {
             return Err("memory is that of idle connections".into());
         };
+        if let Some(max) = peer.max_connections().filter(|max| *max < connections) {
+            return Err(format!("it takes {max} connections").into());
+        }
         let server = Server::start(self.cores, peer, workload.service(), 0, &self.work)?;
         let exchange = load::exchange(server.address, request, 1)?;
         server.wait_until_idle()?;

@@ -158,7 +158,9 @@ impl Report {
             table.rows.push(cells);
         }
         for (peer, why) in &row.failed {
-            table.rows.push(vec![peer.name(), format!("failed: {why}")]);
+            table
+                .rows
+                .push(vec![peer.name(), format!("not measured: {why}")]);
         }
         table.fill();
         table
@@ -170,7 +172,7 @@ impl Report {
         for (workload, peer, calls) in &self.calls {
             let calls = match calls {
                 Ok(calls) => format!("{calls:.2}"),
-                Err(why) => format!("failed: {why}"),
+                Err(why) => format!("not measured: {why}"),
             };
             table
                 .rows
@@ -186,7 +188,7 @@ impl Report {
             let mut cells = vec![peers::name(*workload), peer.name()];
             match memory {
                 Ok(both) => cells.extend(both.map(|len| format!("{len:.0}"))),
-                Err(why) => cells.push(format!("failed: {why}")),
+                Err(why) => cells.push(format!("not measured: {why}")),
             }
             table.rows.push(cells);
         }

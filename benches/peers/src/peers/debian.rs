@@ -52,7 +52,7 @@ pub(crate) fn command(
         ),
         Peer::Haproxy => (
             format!(
-                "global\n maxconn 9900\n nbthread 1\ndefaults\n mode http\n timeout client 60s\n \
+                "global\n maxconn {HAPROXY_CONNECTIONS}\n nbthread 1\ndefaults\n mode http\n timeout client 60s\n \
                  timeout http-request 60s\n timeout connect 5s\n timeout server 60s\n\
                  frontend plain\n bind {address} backlog 4096\n http-request return status 200 \
                  content-type text/plain string \"{BODY}\"\n"
@@ -89,3 +89,6 @@ pub(crate) fn command(
     }
     Ok(command)
 }
+
+/// Each takes two descriptors of 20,000, and it keeps some for itself.
+pub(crate) const HAPROXY_CONNECTIONS: usize = 9_900;

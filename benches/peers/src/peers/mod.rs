@@ -87,6 +87,11 @@ impl Peer {
         }
     }
 
+    /// Connections at once, if it cannot have all that are wanted.
+    pub(crate) fn max_connections(self) -> Option<usize> {
+        (self == Peer::Haproxy).then_some(debian::HAPROXY_CONNECTIONS)
+    }
+
     /// Why it cannot be measured here, if it cannot.
     pub(crate) fn missing(self) -> Option<String> {
         if let Some(program) = debian::program(self) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use windlass::http::{Files, Response, Router, Server};
+use windlass::http::{Files, Limits, Response, Router, Server};
 use windlass::{
     Context, Datagram, DatagramContext, DatagramProtocol, Echo, Lines, Protocol, Raw, Reactor,
     TimerId, Token,
@@ -21,7 +21,13 @@ pub(crate) fn serve(service: Service, address: SocketAddr, root: &Path) -> Serve
     match service {
         Service::Echo => reactor.listen(address, |_| Echo::<Raw>::default())?,
         Service::Http => {
-            let server = Server::new(Router::new().get("/", |_| Response::text(BODY)));
+            // As long as nginx and haproxy wait: a bench connects 15,000 before it sends anything.
+            let limits = Limits {
+                header_timeout: Duration::from_secs(60),
+                ..Limits::default()
+            };
+            let router = Router::new().get("/", |_| Response::text(BODY));
+            let server = Server::with_limits(router, limits);
             reactor.listen(address, move |_| server.clone())?
         }
         Service::Files => {
