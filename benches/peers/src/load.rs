@@ -108,7 +108,15 @@ fn connect_again(server: SocketAddr, connections: usize, meter: &mut impl Meter)
     let mut all = Clients::connecting(server, connections)?;
     let mut over = Vec::new();
     loop {
-        all.wait()?;
+        if let Err(error) = all.wait() {
+            let is_answered = all.clients.iter().any(|client| client.received > 0);
+            let why = "the server answers, and does not close as it is asked to";
+            return Err(if is_answered {
+                io::Error::other(why)
+            } else {
+                error
+            });
+        }
         if meter.is_over()? {
             return Ok(());
         }
