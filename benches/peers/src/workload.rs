@@ -8,14 +8,16 @@ use super::peers::Service;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Workload {
-    /// 64 bytes to and fro over one connection.
+    /// 64 bytes to and fro over 1 connection.
     #[value(name = "echo-1")]
     Echo1,
-    /// Over 64 connections.
+    /// 64 bytes to and fro over 64 connections.
     #[value(name = "echo-64")]
     Echo64,
+    /// 64 bytes to and fro over 1,000 connections.
     #[value(name = "echo-1000")]
     Echo1000,
+    /// 64 bytes to and fro over 15,000 connections.
     #[value(name = "echo-15000")]
     Echo15000,
     /// 16 KiB to and fro over 64 connections.
@@ -27,6 +29,7 @@ pub(crate) enum Workload {
     /// 64 kept connections, each with one request under way.
     #[value(name = "http-plain-64")]
     HttpPlain64,
+    /// 512 kept connections, each with one request under way.
     #[value(name = "http-plain-512")]
     HttpPlain512,
     /// 64 connections with 16 requests under way each.
@@ -35,8 +38,10 @@ pub(crate) enum Workload {
     /// A connection for each request, 64 at a time.
     #[value(name = "http-connect")]
     HttpConnect,
+    /// A file of 4 KiB over 64 kept connections.
     #[value(name = "file-4k")]
     File4k,
+    /// A file of 1 MiB over 16 kept connections.
     #[value(name = "file-1m")]
     File1m,
     /// One datagram that is sent back, 32 under way.
@@ -57,9 +62,10 @@ pub(crate) enum Workload {
     /// 10,000 echoes a second over 64 connections.
     #[value(name = "echo-rate")]
     EchoRate,
-    /// 15,000 connections that do nothing: memory of each.
+    /// 15,000 connections that do nothing: memory of each, before and after an echo.
     #[value(name = "idle-echo")]
     IdleEcho,
+    /// 15,000 connections that do nothing: memory of each, before and after a request.
     #[value(name = "idle-http")]
     IdleHttp,
 }
@@ -109,6 +115,15 @@ impl Workload {
             request,
             at_once,
         };
+        let rate = |request| Shape::Rate {
+            connections: 64,
+            request,
+            per_second: 10_000,
+        };
+        let idle = |request| Shape::Idle {
+            connections: 15_000,
+            request,
+        };
         let page = Request::Get("/");
         let small = Request::Bytes(64);
         match self {
@@ -127,23 +142,10 @@ impl Workload {
             Workload::UdpEcho => Shape::Datagrams { is_sink: false },
             Workload::UdpSink => Shape::Datagrams { is_sink: true },
             Workload::Chat1000 => Shape::FanOut { members: 1000 },
-            Workload::HttpRate | Workload::EchoRate => Shape::Rate {
-                connections: 64,
-                request: if self == Workload::HttpRate {
-                    page
-                } else {
-                    small
-                },
-                per_second: 10_000,
-            },
-            Workload::IdleEcho | Workload::IdleHttp => Shape::Idle {
-                connections: 15_000,
-                request: if self == Workload::IdleHttp {
-                    page
-                } else {
-                    small
-                },
-            },
+            Workload::HttpRate => rate(page),
+            Workload::EchoRate => rate(small),
+            Workload::IdleEcho => idle(small),
+            Workload::IdleHttp => idle(page),
         }
     }
 
