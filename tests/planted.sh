@@ -39,13 +39,18 @@ for name in "${names[@]}"; do
     best=""
     for scenario in $("$binary" --list --format terse 2>/dev/null | sed -n 's/: test$//p'); do
         # A bug may make a run endless: that it does is noticed as well.
-        if WINDLASS_SEEDS="$seeds" timeout 300 "$binary" --exact "$scenario" >"$work/out" 2>&1; then
-            continue
-        fi
+        status=0
+        WINDLASS_SEEDS="$seeds" timeout 300 "$binary" --exact "$scenario" >"$work/out" 2>&1 || status=$?
+        case $status in
+        0) continue ;;
+        124) unnamed=endless ;;
+        *) unnamed=other ;;
+        esac
         seed="$(sed -n 's/^WINDLASS_SEED=//p' "$work/out" | head -n 1)"
         problem="$(grep -oE '^(Stall|Spin|LostBytes|Close|Limit|Deadline|Leak|Timeout|Check|Panic|Chance) after' "$work/out" |
-            head -n 1 | cut -d' ' -f1)" || problem=endless
-        found="$((${seed:-0} + 1)) $problem $scenario"
+            head -n 1 | cut -d' ' -f1)" || problem=$unnamed
+        # What names no seed was noticed after all of them at the earliest.
+        found="$((${seed:-$((seeds - 1))} + 1)) $problem $scenario"
         if [[ -z "$best" ]] || ((${found%% *} < ${best%% *})); then
             best="$found"
         fi
