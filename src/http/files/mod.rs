@@ -4,6 +4,7 @@
 
 mod coding;
 mod conditions;
+mod found;
 mod media;
 mod parts;
 mod path;
@@ -11,16 +12,13 @@ mod ranges;
 mod root;
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
 use rustix::io::Errno;
 
 use self::coding::Coding;
-use self::conditions::{Validators, Verdict};
-use self::parts::{Parts, content_range};
-use self::ranges::Ranges;
+use self::found::{Asked, Found};
 use self::root::{Opened, Root};
 use super::method::Method;
 use super::request::Request;
@@ -136,36 +134,19 @@ impl Files {
 
     /// Answers with a file, or what lies there in its place.
     fn answer(&self, path: &[u8], plain: Opened, request: &Request<'_>) -> Response {
-        let fields = request.head().fields();
-        let encoded = coding::accepted(&fields)
+        let asked = Asked::of(request);
+        let encoded = coding::accepted(&asked.fields)
             .filter(|_| self.serves_encoded)
             .find_map(|coding| Some((self.open_encoded(path, coding, &plain)?, Some(coding))));
         let (opened, coding) = encoded.unwrap_or((plain, None));
-        let mark = coding.map_or("", Coding::suffix);
-        let validators = Validators::new(&opened.metadata, mark, request.unix_time());
-        let response = match validators.verdict(&fields) {
-            Verdict::Failed => return Response::error(Status::PRECONDITION_FAILED),
-            Verdict::NotModified => Response::empty(Status::NOT_MODIFIED),
-            Verdict::Proceed => {
-                let range = validators.range(request.method(), &fields);
-                let response = content(opened, range, media::media_type(path), request);
-                if response.code() == 416 {
-                    return response;
-                }
-                match coding {
-                    Some(coding) => response.header("Content-Encoding", coding.name()),
-                    None => response,
-                }
-            }
+        let found = Found {
+            opened,
+            coding,
+            media_type: media::media_type(path),
+            varies: self.serves_encoded,
         };
-        let mut response = response.header("ETag", &validators.entity_tag());
-        if let Some(date) = validators.last_modified() {
-            response = response.header("Last-Modified", &date);
-        }
-        if self.serves_encoded {
-            response = response.header("Vary", "Accept-Encoding");
-        }
-        response
+        let plan = found.plan(&asked);
+        found.answer(plan, &asked)
     }
 
     /// The file in a coding, unless it is older than what it was made of.
@@ -178,47 +159,6 @@ impl Files {
         };
         (encoded.metadata.is_file() && is_fresh).then_some(encoded)
     }
-}
-
-/// The file, or the ranges of it that are asked for.
-fn content(
-    opened: Opened,
-    range: Option<&[u8]>,
-    media_type: &'static str,
-    request: &Request<'_>,
-) -> Response {
-    let (file, len) = (opened.file, opened.metadata.len());
-    let ranges = range.map_or(Ranges::Whole, |range| ranges::parse(range, len));
-    let response = match ranges {
-        Ranges::Whole => Response::file(file, 0..len).content_type(media_type),
-        Ranges::Some(ranges) => match &ranges[..] {
-            [range] => Response::file(file, range.clone())
-                .status(Status::PARTIAL_CONTENT)
-                .content_type(media_type)
-                .header("Content-Range", &content_range(range, len)),
-            _ => {
-                let boundary = boundary(request, &ranges);
-                let (parts, body_len) = Parts::new(file, ranges, &boundary, media_type, len);
-                let media_type = format!("multipart/byteranges; boundary={boundary}");
-                Response::stream_of(body_len, parts)
-                    .status(Status::PARTIAL_CONTENT)
-                    .header("Content-Type", &media_type)
-            }
-        },
-        Ranges::Unsatisfiable => Response::error(Status::RANGE_NOT_SATISFIABLE)
-            .header("Content-Range", &format!("bytes */{len}")),
-    };
-    response.header("Accept-Ranges", "bytes")
-}
-
-/// A line that hardly is in a file: of the time in nanoseconds, the connection and the ranges.
-fn boundary(request: &Request<'_>, ranges: &[Range<u64>]) -> String {
-    let time = request.unix_time().as_nanos();
-    let mix = ranges.iter().fold(0xcbf2_9ce4_8422_2325_u64, |mix, range| {
-        let mixed = (mix ^ range.start).wrapping_mul(0x0000_0100_0000_01b3);
-        (mixed ^ range.end).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{mix:016x}{time:032x}")
 }
 
 /// Sends the peer to the directory itself, so that relative links on its page lead below it.
