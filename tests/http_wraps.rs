@@ -287,6 +287,29 @@ fn what_is_wrapped_around_one_route_leaves_the_others_alone() {
     world.check("/b", 418);
 }
 
+#[test]
+fn what_is_added_to_an_answer_that_comes_later_is_in_it() {
+    let replies = Rc::new(RefCell::new(Vec::new()));
+    let router =
+        slow(Rc::clone(&replies)).wrap(|request, next| next.run(request).header("X-Around", "yes"));
+    let mut world = World::new(router);
+    let (later, _) = world.get("/later");
+    world.memory.advance(SECOND);
+    world.turn();
+    let answer = received(&later);
+    assert!(answer.ends_with("X-Around: yes\r\n\r\nlater"), "{answer}");
+
+    let (deferred, _) = world.get("/deferred");
+    let reply = replies.borrow_mut().pop().unwrap();
+    world
+        .reactor
+        .with_intents(|intents| reply.send(intents, Response::text("reply")))
+        .unwrap();
+    world.turn();
+    let answer = received(&deferred);
+    assert!(answer.ends_with("X-Around: yes\r\n\r\nreply"), "{answer}");
+}
+
 fn large() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("wraps-large")
 }

@@ -5,7 +5,7 @@
 use std::mem;
 use std::time::Duration;
 
-use super::body::Body;
+use super::body::{Body, Make};
 use super::exchange::{Content, Exchange, Sending, Sent};
 use super::method::{Method, Version};
 use super::prepared::Fixed;
@@ -96,6 +96,7 @@ impl Session {
                 let timer = cx.set_interval(LOST_REPLY_PERIOD);
                 return self.enter(Exchange::Awaiting {
                     awaited,
+                    fields: response.fields,
                     asked,
                     timer,
                 });
@@ -106,6 +107,7 @@ impl Session {
                     // `max_timers` of the connection leaves us none: nobody would answer.
                     return cx.abort();
                 }
+                let make = with_fields(make, response.fields);
                 return self.enter(Exchange::Later { make, asked });
             }
             Body::Switch(driver) => {
@@ -199,11 +201,17 @@ impl Session {
     }
 
     pub(super) fn answer_awaited(&mut self, response: Response, cx: &mut Cx<'_>) {
-        if let Some(Exchange::Awaiting { asked, timer, .. }) = self.leave() {
+        if let Some(Exchange::Awaiting {
+            asked,
+            timer,
+            fields,
+            ..
+        }) = self.leave()
+        {
             if let Some(timer) = timer {
                 cx.cancel_timer(timer);
             }
-            self.answer_late(response, asked, cx);
+            self.answer_late(response.with_fields(&fields), asked, cx);
         }
     }
 
@@ -265,6 +273,14 @@ fn unsendable(response: &Response, asked: &Asked) -> Option<(String, Response)> 
         )),
         _ => None,
     }
+}
+
+/// What is made later gets the fields that were added to what stood for it.
+fn with_fields(make: Make, fields: Vec<u8>) -> Make {
+    if fields.is_empty() {
+        return make;
+    }
+    Box::new(move |now| make(now).with_fields(&fields))
 }
 
 /// Bytes above which a body is queued piece by piece instead of all at once.

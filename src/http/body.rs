@@ -3,7 +3,7 @@
 //! Knows nothing of how a body is framed on its way.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -69,6 +69,9 @@ pub enum Pulled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nudge;
 
+/// Makes a response once its time has come, which it is told.
+pub(crate) type Make = Box<dyn FnOnce(Instant) -> Response>;
+
 /// What a response consists of besides its head.
 #[derive(Default)]
 pub(crate) enum Body {
@@ -84,7 +87,7 @@ pub(crate) enum Body {
     /// Comes by mail.
     Awaited(Awaited),
     /// Is made later.
-    Later(Duration, Box<dyn FnOnce() -> Response>),
+    Later(Duration, Make),
     /// None: the connection is somebody else's from here on.
     Switch(Box<dyn Driver>),
 }
@@ -118,7 +121,9 @@ impl Body {
                 awaited.hold(permit);
                 Body::Awaited(awaited)
             }
-            Body::Later(wait, make) => Body::Later(wait, Box::new(move || make().held_by(permit))),
+            Body::Later(wait, make) => {
+                Body::Later(wait, Box::new(move |now| make(now).held_by(permit)))
+            }
             body @ (Body::Empty
             | Body::Static(_)
             | Body::Owned(_)

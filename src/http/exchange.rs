@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::access::Record;
-use super::body::{Pulled, Source};
+use super::body::{Make, Pulled, Source};
 use super::file::FileBody;
 use super::pieces::Pieces;
 use super::reply::Awaited;
-use super::response::Response;
 use super::service::Receiver;
 use super::writer::{Asked, Framing, put_chunk, put_last_chunk};
 use crate::limits::MinRate;
@@ -42,14 +41,13 @@ pub(crate) enum Exchange {
     /// Somebody else has the right to answer. The timer looks after whether they still have it.
     Awaiting {
         awaited: Awaited,
+        /// What was added to the response that stands for the answer.
+        fields: Vec<u8>,
         asked: Asked,
         timer: Option<TimerId>,
     },
     /// The answer is made when the timer fires.
-    Later {
-        make: Box<dyn FnOnce() -> Response>,
-        asked: Asked,
-    },
+    Later { make: Make, asked: Asked },
 }
 
 impl Exchange {

@@ -120,7 +120,8 @@ impl<'a> Request<'a> {
         self.intents
     }
 
-    /// Puts the answer off: return the response, and use the [`Reply`] whenever you can.
+    /// Puts the answer off: return the response, and use the [`Reply`] whenever you can. Fields that
+    /// are added to the response are added to the answer.
     pub fn defer(&mut self) -> (Reply, Response) {
         let (reply, awaited) = Reply::new(self.token());
         let response = Response {

@@ -129,10 +129,10 @@ impl Response {
         }
     }
 
-    /// Answers after a while, with what `make` makes then.
+    /// Answers after a while, with what `make` makes then, and the fields that are added to this.
     pub fn after(wait: Duration, make: impl FnOnce() -> Response + 'static) -> Response {
         Response {
-            body: Body::Later(wait, Box::new(make)),
+            body: Body::Later(wait, Box::new(|_| make())),
             ..Response::default()
         }
     }

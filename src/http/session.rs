@@ -394,7 +394,7 @@ impl Protocol for Session {
             }
             Some(Exchange::Later { .. }) => {
                 if let Some(Exchange::Later { make, asked }) = self.leave() {
-                    self.answer_late(make(), asked, cx);
+                    self.answer_late(make(cx.now()), asked, cx);
                 }
             }
             _ => {}
