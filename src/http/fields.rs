@@ -24,6 +24,12 @@ impl<'a> Fields<'a> {
         Fields { lines }
     }
 
+    /// The lines as they were sent.
+    #[cfg(feature = "digest")]
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.lines
+    }
+
     /// The first value of a field, if it is UTF-8. Names are compared without regard to case.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.get_all(name)

@@ -78,6 +78,8 @@ pub use endpoint::Next;
 pub use error::{RequestError, RouteError};
 pub use events::{Event, Feed, FeedLimits, Slow};
 pub use fields::{Fields, FieldsIter};
+#[cfg(feature = "digest")]
+pub use files::FileDigests;
 pub use files::Files;
 pub use head::Head;
 pub use limits::Limits;

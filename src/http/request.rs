@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+#[cfg(feature = "digest")]
+use std::time::Instant;
 
 use percent_encoding::percent_decode_str;
 
@@ -115,13 +117,19 @@ impl<'a> Request<'a> {
         self.intents.unix_time()
     }
 
+    /// The time of this turn.
+    #[cfg(feature = "digest")]
+    pub(crate) fn now(&self) -> Instant {
+        self.intents.now()
+    }
+
     /// For everything but the answer: timers, mail, other connections.
     pub fn intents(&mut self) -> &mut Intents {
         self.intents
     }
 
-    /// Puts the answer off: return the response, and use the [`Reply`] whenever you can. Fields that
-    /// are added to the response are added to the answer.
+    /// Puts the answer off: return the response, and use the [`Reply`] whenever you can. Fields
+    /// that are added to the response are added to the answer.
     pub fn defer(&mut self) -> (Reply, Response) {
         let (reply, awaited) = Reply::new(self.token());
         let response = Response {

@@ -23,8 +23,10 @@ use crate::http::status::Status;
 /// | a file, a stream of known length, one that comes later | none, unless the handler adds them |
 /// | 204, 304 | none |
 ///
-/// What the handler has added already stays. What a body costs to hash (about a millisecond per
-/// megabyte) is paid at once, only when it is wanted; a stream is hashed as it goes.
+/// What the handler has added already stays; files have digests of their own
+/// ([`Files::digests`](crate::http::Files::digests)). What a body costs to hash (about a
+/// millisecond per megabyte) is paid at once, only when it is wanted; a stream is hashed as it
+/// goes.
 pub fn digests() -> impl Fn(&mut Request<'_>, Next<'_>) -> Response + 'static {
     |request, next| {
         let wanted = Wanted::of(&request.head().fields());

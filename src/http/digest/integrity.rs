@@ -73,6 +73,11 @@ impl Scope {
         }
     }
 
+    /// Whether the peer says which it wants, and be it none.
+    pub(crate) fn is_asked_about(self, fields: &Fields<'_>) -> bool {
+        fields.get_all(self.want_field()).next().is_some()
+    }
+
     /// The algorithm that the peer likes best among ours (RFC 9530, section 4). A field that is
     /// malformed asks for nothing, and so does a member that is no number from 1 to 10.
     pub(crate) fn wanted(self, fields: &Fields<'_>) -> Option<Algorithm> {

@@ -4,6 +4,7 @@
 //! `digest`.
 //!
 //! - [`digests`]: adds `Content-Digest` and `Repr-Digest` to answers, for those who want them.
+//! - [`Files::digests`](super::Files::digests): those of files, and tags made of their content.
 //! - [`Verify`]: lets no body through that is not what its digest says.
 //! - [`Signed`]: lets nobody through who does not sign, each request once. [`Signer`] signs those
 //!   of a client.
@@ -34,6 +35,7 @@ mod verify;
 
 pub use self::answers::digests;
 pub use self::integrity::Algorithm;
+pub(super) use self::integrity::{Hasher, Scope};
 pub use self::signature::Key;
 pub use self::signed::{Signed, key_id};
 pub use self::signer::Signer;

@@ -53,6 +53,22 @@ impl Validators {
         }
     }
 
+    /// With a tag made of a digest field's value, `sha-256=:...:`, which changes exactly when the
+    /// content does. It is as strong as the other one: of a file that could change again without a
+    /// trace nobody knows what will be sent.
+    #[cfg(feature = "digest")]
+    pub(super) fn of_content(mut self, value: &str, mark: &str) -> Validators {
+        let digest = value.split(':').nth(1).unwrap_or_default();
+        self.tag = format!("\"{digest}{mark}\"");
+        self
+    }
+
+    /// Whether the file cannot change without the tag.
+    #[cfg(feature = "digest")]
+    pub(super) fn is_strong(&self) -> bool {
+        self.is_strong
+    }
+
     /// The value of `ETag`.
     pub(super) fn entity_tag(&self) -> String {
         let weak = if self.is_strong { "" } else { "W/" };

@@ -55,6 +55,24 @@ pub(super) struct Plan {
     pub(super) ranges: Ranges,
 }
 
+#[cfg(feature = "digest")]
+impl Plan {
+    /// Whether the answer tells of the file, and be it that it is the same.
+    pub(super) fn is_of_file(&self) -> bool {
+        self.verdict != Verdict::Failed && self.ranges != Ranges::Unsatisfiable
+    }
+
+    /// The stretch of the file, which is `len` bytes long, that is all of the content.
+    pub(super) fn content(&self, method: Method, len: u64) -> Option<Range<u64>> {
+        match &self.ranges {
+            _ if method != Method::Get || self.verdict != Verdict::Proceed => None,
+            Ranges::Whole => Some(0..len),
+            Ranges::Some(ranges) if ranges.len() == 1 => ranges.first().cloned(),
+            Ranges::Some(_) | Ranges::Unsatisfiable => None,
+        }
+    }
+}
+
 impl Found {
     pub(super) fn len(&self) -> u64 {
         self.opened.metadata.len()

@@ -4,7 +4,11 @@
 
 mod coding;
 mod conditions;
+#[cfg(feature = "digest")]
+mod digests;
 mod found;
+#[cfg(feature = "digest")]
+mod hashing;
 mod media;
 mod parts;
 mod path;
@@ -18,6 +22,8 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use self::coding::Coding;
+#[cfg(feature = "digest")]
+pub use self::digests::FileDigests;
 use self::found::{Asked, Found};
 use self::root::{Opened, Root};
 use super::method::Method;
@@ -58,7 +64,8 @@ use super::status::Status;
 /// not there, and so are files whose name begins with a dot, except for `.well-known`.
 ///
 /// `ETag` is made of the time of the file's last change and its length. It is strong, unless the
-/// file was changed just now: then it could change again without a trace.
+/// file was changed just now: then it could change again without a trace. With the feature `digest`
+/// it can be made of the content, and digests of it be told: `Files::digests`.
 ///
 /// **The price:** disks are read in the reactor's thread, up to 64 KiB at a time, when the peer can
 /// take more. That costs nothing where files are in the page cache; a slow disk or a network file
@@ -70,6 +77,8 @@ pub struct Files {
     root: Root,
     serves_hidden: bool,
     serves_encoded: bool,
+    #[cfg(feature = "digest")]
+    digests: Option<Rc<digests::Digests>>,
 }
 
 impl Files {
@@ -83,6 +92,8 @@ impl Files {
             root: Root::open(root.as_ref())?,
             serves_hidden: false,
             serves_encoded: true,
+            #[cfg(feature = "digest")]
+            digests: None,
         })
     }
 
@@ -97,6 +108,15 @@ impl Files {
     #[must_use]
     pub fn precompressed(mut self, serves_encoded: bool) -> Files {
         self.serves_encoded = serves_encoded;
+        self
+    }
+
+    /// Tells digests of the files (RFC 9530), and makes the tags of small ones of their content.
+    /// Default: not. [`FileDigests`] says which, when, and at what price.
+    #[cfg(feature = "digest")]
+    #[must_use]
+    pub fn digests(mut self, digests: FileDigests) -> Files {
+        self.digests = Some(Rc::new(digests::Digests::new(digests)));
         self
     }
 
@@ -145,6 +165,10 @@ impl Files {
             media_type: media::media_type(path),
             varies: self.serves_encoded,
         };
+        #[cfg(feature = "digest")]
+        if let Some(digests) = &self.digests {
+            return digests.answer(found, request);
+        }
         let plan = found.plan(&asked);
         found.answer(plan, &asked)
     }
