@@ -10,6 +10,16 @@
 //! curl -N http://127.0.0.1:8080/events
 //! curl -T Cargo.lock http://127.0.0.1:8080/upload
 //! ```
+//!
+//! With digests (RFC 9530): files and answers have those that are wanted, and an upload that is not
+//! what its digest says is refused before anything is done with it.
+//!
+//! ```text
+//! cargo run --release --features digest --example http -- --root . --digest
+//! curl -i -H 'Want-Repr-Digest: sha-256=1' http://127.0.0.1:8080/files/README.md
+//! curl -i http://127.0.0.1:8080/notes -d '{}' \
+//!     -H 'Content-Digest: sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:'
+//! ```
 
 mod common;
 
@@ -24,6 +34,10 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::{Value, json};
 
+#[cfg(feature = "digest")]
+use windlass::http::FileDigests;
+#[cfg(feature = "digest")]
+use windlass::http::digest::{Verify, digests};
 use windlass::http::{
     AccessLog, Event, Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response,
     Router, Server,
@@ -49,6 +63,11 @@ struct Args {
     /// Log every request to standard error, one line each: common, combined or json.
     #[arg(long, value_name = "FORMAT")]
     access_log: Option<AccessLog>,
+    /// Tell digests of files and answers, make the tags of small files of their content, and refuse
+    /// bodies that are not what their digest says (RFC 9530).
+    #[cfg(feature = "digest")]
+    #[arg(long)]
+    digest: bool,
     /// Answer every GET with "OK" and every POST with its body.
     #[arg(long)]
     echo_any: bool,
@@ -68,16 +87,35 @@ fn serve(args: &Args) -> Result<(), Error> {
     };
     let mut router = if args.echo_any { echo_any() } else { site() };
     if let Some(root) = &args.root {
-        router = router.files("/files", open(root)?);
+        let files = open(root)?;
+        #[cfg(feature = "digest")]
+        let files = match args.digest {
+            true => files.digests(FileDigests::default()),
+            false => files,
+        };
+        router = router.files("/files", files);
     }
     let access_log = args.access_log.unwrap_or_default();
-    let server = Server::with_limits(router, limits).access_log(access_log);
+    let server = server(router, limits, args).access_log(access_log);
 
     let mut reactor = Reactor::new()?;
     let listener = reactor.listen(args.address.clone(), move |_| server.clone())?;
     common::drain_on_signals(&mut reactor)?;
     common::announce(&reactor, "http", listener)?;
     reactor.run()
+}
+
+#[cfg(feature = "digest")]
+fn server(router: Router, limits: Limits, args: &Args) -> Server {
+    match args.digest {
+        true => Server::with_limits(Verify::new(router.wrap(digests())), limits),
+        false => Server::with_limits(router, limits),
+    }
+}
+
+#[cfg(not(feature = "digest"))]
+fn server(router: Router, limits: Limits, _: &Args) -> Server {
+    Server::with_limits(router, limits)
 }
 
 /// An error says of what.

@@ -642,6 +642,65 @@ fn http_logs_each_request_in_a_line_of_its_own() {
     }
 }
 
+/// Digests on the wire, as another program makes them: files, answers, and uploads that are refused
+/// before anything is done with them.
+#[cfg(feature = "digest")]
+#[test]
+fn http_tells_digests_of_files_and_refuses_what_is_not_what_its_digest_says() {
+    let root = concat!(env!("CARGO_TARGET_TMPDIR"), "/http-digest");
+    fs::create_dir_all(root).expect("a directory");
+    let content = "{\"hello\": \"world\"}\n";
+    fs::write(format!("{root}/hello.json"), content).expect("a file");
+    let http = Running::start("http", &["127.0.0.1:0", "--root", root, "--digest"]);
+    let mut client = http.connect();
+    let mut ask = |head: &str, fields: &str, body: &str| {
+        let len = body.len();
+        client.send(format!(
+            "{head} HTTP/1.1\r\nHost: h\r\nContent-Length: {len}\r\n{fields}\r\n{body}"
+        ));
+        let head = client.lines_until(str::is_empty);
+        let len = head
+            .iter()
+            .find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut body = vec![0; len.map_or(0, |len| len.parse().expect("a length"))];
+        client.0.read_exact(&mut body).expect("a body");
+        (head, String::from_utf8(body).expect("text"))
+    };
+    let digest = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
+    let wants = "Want-Repr-Digest: sha-256=1\r\nWant-Content-Digest: sha-256=1\r\n";
+    for target in ["/files/hello.json", "/plaintext"] {
+        let (head, body) = ask(&format!("GET {target}"), wants, "");
+        let digest = match body == content {
+            true => digest,
+            // "Hello, World!"
+            false => "sha-256=:3/1gIbsr1bCvZ2KQgJ7DpTGR3YHH9wpLKGiKNiGCmG8=:",
+        };
+        for name in ["Repr-Digest", "Content-Digest"] {
+            assert!(head.contains(&format!("{name}: {digest}")), "{head:?}");
+        }
+    }
+
+    let note = |digest: &str| format!("Content-Digest: {digest}\r\n");
+    let (head, _) = ask("POST /notes", &note(digest), content);
+    assert_eq!(head[0], "HTTP/1.1 201 Created");
+    // Digest and note are others': refused, and the note stays.
+    for (method, target) in [("PUT", "/notes/1"), ("POST", "/notes"), ("PUT", "/upload")] {
+        let (head, body) = ask(
+            &format!("{method} {target}"),
+            &note(digest),
+            "{\"hello\": 1}",
+        );
+        assert_eq!(head[0], "HTTP/1.1 400 Bad Request", "{target}");
+        assert!(body.contains("Wrong digest"), "{body}");
+    }
+    let (_, notes) = ask("GET /notes", "", "");
+    assert_eq!(notes, "{\"1\":{\"hello\":\"world\"}}");
+    let (head, body) = ask("PUT /upload", &note(digest), content);
+    assert_eq!(head[0], "HTTP/1.1 200 OK");
+    assert!(body.contains("\"bytes\":19"), "{body}");
+    http.terminate();
+}
+
 #[test]
 fn udp_broadcast_shows_who_is_there_and_who_is_no_longer() {
     let alone = ["0.0.0.0:0", "--to", "127.255.255.255:9"];
