@@ -9,6 +9,6 @@ mod pool;
 
 pub(crate) use datagrams::{Bounds, DatagramQueue};
 pub(crate) use inbox::Inbox;
-pub(crate) use outbox::MAX_SLICES;
 pub use outbox::Outbox;
+pub(crate) use outbox::{FileRange, Front, MAX_SLICES};
 pub(crate) use pool::{Pool, Reuse};

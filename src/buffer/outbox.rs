@@ -2,10 +2,13 @@
 //!
 //! Small pieces are copied together, large shared ones are queued by reference, and a large piece
 //! of the input that is being driven is queued as a range of it and written from where it lies.
-//! Knows neither sockets nor frames.
+//! A stretch of a file is queued as what it is, and read by whoever sends it. Knows neither sockets
+//! nor frames.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
@@ -43,7 +46,9 @@ pub struct Outbox {
     /// How many of them others forwarded, if what is our own leaves first. Invariant: at most
     /// `len`.
     forwarded: usize,
-    /// Bytes that may be queued.
+    /// How many of them are in files, and take no memory. Invariant: at most `len`.
+    in_files: usize,
+    /// Bytes that may be queued in memory.
     limit: usize,
     /// Something was dropped because of `limit`.
     overflowed: bool,
@@ -60,6 +65,27 @@ enum Segment {
     Shared(Bytes),
     /// A range of the input that is being driven; settled before that input goes away.
     Input { start: usize, len: usize },
+    /// Bytes of an open file.
+    File(FileRange),
+}
+
+/// Bytes of an open file, which are not in memory.
+#[derive(Debug)]
+pub(crate) struct FileRange {
+    pub(crate) file: Arc<File>,
+    pub(crate) start: u64,
+    pub(crate) len: usize,
+}
+
+/// What is to be written next.
+pub(crate) enum Front<'a> {
+    /// All that is queued, as one slice.
+    All(&'a [u8]),
+    /// One slice, behind which a file follows.
+    BeforeFile(&'a [u8]),
+    /// Several slices: see [`Outbox::gather`].
+    Several,
+    File(&'a FileRange),
 }
 
 impl Segment {
@@ -67,6 +93,7 @@ impl Segment {
         match self {
             Segment::Flat(len) | Segment::Input { len, .. } => *len,
             Segment::Shared(bytes) => bytes.len(),
+            Segment::File(range) => range.len,
         }
     }
 }
@@ -116,6 +143,45 @@ impl Outbox {
         self.forwarded += self.len - before;
     }
 
+    /// Queues `len` bytes of a regular file from `start` on. They are not read here, but sent from where
+    /// they lie, on Linux without a copy (`sendfile(2)`): they count as queued ([`Outbox::len`]), but
+    /// not towards the limit, because they take no memory.
+    ///
+    /// Nothing else may shorten the file meanwhile: if it turns out to be shorter, or cannot be read,
+    /// the connection is reset, so that the peer does not take what it has for the whole. If it is
+    /// written to, the peer may get old bytes or new ones. A short stretch is cheaper to read and put.
+    ///
+    /// ```
+    /// # use windlass::Outbox;
+    /// use std::fs::File;
+    /// use std::sync::Arc;
+    ///
+    /// let file = Arc::new(File::open("Cargo.toml")?);
+    /// let mut out = Outbox::new();
+    /// out.put(b"the first 100 bytes: ");
+    /// out.put_file(&file, 0, 100);
+    /// assert_eq!(out.len(), 121);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn put_file(&mut self, file: &Arc<File>, start: u64, len: usize) {
+        // What cannot even be counted (on a system of 32 bits) does not fit.
+        self.overflowed |= self.len.checked_add(len).is_none();
+        if self.overflowed || len == 0 {
+            return;
+        }
+        self.in_files += len;
+        if let Some(Segment::File(last)) = self.segments.back_mut()
+            && Arc::ptr_eq(&last.file, file)
+            && last.start + last.len as u64 == start
+        {
+            last.len += len;
+            self.len += len;
+            return;
+        }
+        let file = Arc::clone(file);
+        self.push(Segment::File(FileRange { file, start, len }));
+    }
+
     /// Lends the queue's end as a [`bytes::BufMut`] to append to.
     ///
     /// The limit is applied when `write` returns: if what it appended is too much, all of that is
@@ -132,7 +198,7 @@ impl Outbox {
         }
     }
 
-    /// How many bytes are queued.
+    /// How many bytes are queued, those of files among them.
     #[inline]
     pub fn len(&self) -> usize {
         self.len
@@ -153,14 +219,28 @@ impl Outbox {
     /// How many more bytes fit within the limit.
     #[inline]
     pub fn remaining(&self) -> usize {
-        self.limit - self.len
+        self.limit - self.in_memory()
+    }
+
+    /// Whether bytes of files are queued.
+    #[inline]
+    pub(crate) fn has_files(&self) -> bool {
+        self.in_files > 0
+    }
+
+    /// How many of the queued bytes are in memory.
+    #[inline]
+    fn in_memory(&self) -> usize {
+        self.len - self.in_files
     }
 
     /// A copy of everything that is queued: for tests, and to encode a message once for many.
     ///
     /// # Panics
-    /// While a callback runs the queue may refer to its input, which is not at hand here.
+    /// While a callback runs the queue may refer to its input, which is not at hand here; nor are the
+    /// bytes of files.
     pub fn to_vec(&self) -> Vec<u8> {
+        assert_eq!(self.in_files, 0, "files are not copied");
         let mut all = Vec::with_capacity(self.len);
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         assert!(
@@ -176,7 +256,7 @@ impl Outbox {
 
     /// Sets how many bytes may be queued.
     pub(crate) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit.max(self.len);
+        self.limit = limit.max(self.in_memory());
     }
 
     /// Whether something was dropped because of the limit.
@@ -207,23 +287,24 @@ impl Outbox {
         }
     }
 
-    /// The front of the queue as one slice, and whether that is all of it.
+    /// What is to be written next.
     #[inline(always)]
-    pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], bool) {
-        match self.segments.front() {
-            None => (&self.flat[self.flat_start..], true),
-            Some(Segment::Flat(len)) => (
-                &self.flat[self.flat_start..][..*len],
-                self.segments.len() == 1,
-            ),
-            Some(Segment::Shared(bytes)) => (bytes, self.segments.len() == 1),
-            Some(&Segment::Input { start, len }) => {
-                (&input[start..start + len], self.segments.len() == 1)
-            }
+    pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> Front<'a> {
+        let bytes = match self.segments.front() {
+            None => return Front::All(&self.flat[self.flat_start..]),
+            Some(Segment::Flat(len)) => &self.flat[self.flat_start..][..*len],
+            Some(Segment::Shared(bytes)) => bytes,
+            Some(&Segment::Input { start, len }) => &input[start..start + len],
+            Some(Segment::File(range)) => return Front::File(range),
+        };
+        match self.segments.get(1) {
+            None => Front::All(bytes),
+            Some(Segment::File(_)) => Front::BeforeFile(bytes),
+            Some(_) => Front::Several,
         }
     }
 
-    /// Fills `slices` with the front of the queue and says how many it filled.
+    /// Fills `slices` with the front of the queue, up to a file, and says how many it filled.
     pub(crate) fn gather<'a>(&'a self, input: &'a [u8], slices: &mut [IoSlice<'a>]) -> usize {
         if self.segments.is_empty() {
             slices[0] = IoSlice::new(&self.flat[self.flat_start..]);
@@ -240,6 +321,7 @@ impl Outbox {
                 }
                 Segment::Shared(bytes) => bytes,
                 Segment::Input { start, len } => &input[*start..start + len],
+                Segment::File(_) => break,
             };
             *slot = IoSlice::new(bytes);
             count += 1;
@@ -277,6 +359,11 @@ impl Outbox {
                     *start += taken;
                     *len -= taken;
                 }
+                Segment::File(range) => {
+                    range.start += taken as u64;
+                    range.len -= taken;
+                    self.in_files -= taken;
+                }
             }
             if segment.len() == 0 {
                 self.segments.pop_front();
@@ -293,7 +380,7 @@ impl Outbox {
     #[inline]
     fn admit(&mut self, len: usize) -> bool {
         // Once something was dropped, everything behind it is: the peer must never see a gap.
-        if len > self.limit - self.len || self.overflowed {
+        if len > self.remaining() || self.overflowed {
             self.overflowed = true;
             return false;
         }
@@ -346,6 +433,7 @@ impl Default for Outbox {
             segments: VecDeque::new(),
             len: 0,
             forwarded: 0,
+            in_files: 0,
             limit: usize::MAX,
             overflowed: false,
             input_addr: 0,
@@ -374,6 +462,7 @@ impl Reuse for Outbox {
         self.segments.clear();
         self.len = 0;
         self.forwarded = 0;
+        self.in_files = 0;
         self.limit = usize::MAX;
         self.overflowed = false;
         self.input_len = 0;
@@ -396,15 +485,28 @@ const COMPACT_MIN_LEN: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     /// Drains `out` by writes of at most `step` bytes, as a kernel would.
     fn drain(out: &mut Outbox, input: &[u8], step: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while !out.is_empty() {
+            if let Front::File(range) = out.front(input) {
+                let mut piece = vec![0; range.len.min(step)];
+                range.file.read_exact_at(&mut piece, range.start).unwrap();
+                all.extend_from_slice(&piece);
+                out.consume(piece.len());
+                continue;
+            }
             let mut slices = [IoSlice::new(&[]); 3];
             let count = out.gather(input, &mut slices);
-            assert!(slices[0].starts_with(out.front(input).0));
+            assert!(match out.front(input) {
+                Front::All(bytes) | Front::BeforeFile(bytes) => slices[0][..] == *bytes,
+                Front::Several => count > 1,
+                Front::File(_) => false,
+            });
             let mut taken = 0;
             for slice in &slices[..count] {
                 let part = slice.len().min(step - taken);
@@ -438,9 +540,10 @@ mod tests {
             let mut head = Vec::new();
             if step > 100 {
                 // A part leaves from the input itself, the rest after it was settled.
-                let front = out.front(&input).0.to_vec();
-                out.consume(front.len());
-                head = front;
+                let mut slices = [IoSlice::new(&[])];
+                out.gather(&input, &mut slices);
+                head = slices[0].to_vec();
+                out.consume(head.len());
             }
             out.end_input(&input);
             head.extend(drain(&mut out, &[], step));
@@ -467,6 +570,58 @@ mod tests {
         out.put(&[0; 10]);
         assert!(!out.has_overflowed());
         assert_eq!(out.remaining(), 0);
+    }
+
+    /// A file without a name.
+    fn file(bytes: &[u8]) -> Arc<File> {
+        let path = std::env::temp_dir().join(format!("windlass-outbox-{}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        Arc::new(file)
+    }
+
+    #[test]
+    fn files_leave_in_their_place_and_are_closed_when_they_have_left() {
+        let bytes: Vec<u8> = (0..9000_u32).map(|n| (n * 7) as u8).collect();
+        let file = file(&bytes);
+        for step in [1, 7, 511, 4096, 100_000] {
+            let mut out = Outbox::new();
+            let mut expected = Vec::new();
+            for round in 0..5_usize {
+                out.put(b"before");
+                out.put_shared(Bytes::from(vec![round as u8; 1500 * round]));
+                expected.extend(b"before");
+                expected.extend(vec![round as u8; 1500 * round]);
+                // Neighbours are one stretch.
+                out.put_file(&file, 1000, 1000 * round);
+                out.put_file(&file, 1000 + 1000 * round as u64, 10);
+                expected.extend(&bytes[1000..1010 + 1000 * round]);
+                out.put(b"behind");
+                expected.extend(b"behind");
+            }
+            assert_eq!(Arc::strong_count(&file), 1 + 5);
+            assert_eq!(out.len(), expected.len());
+            assert!(drain(&mut out, &[], step) == expected, "step {step}");
+            assert_eq!(Arc::strong_count(&file), 1);
+            assert_eq!((out.len(), out.in_files), (0, 0));
+        }
+    }
+
+    #[test]
+    fn bytes_in_files_count_as_queued_and_not_towards_the_limit() {
+        let mut out = Outbox::new();
+        out.set_limit(10);
+        let file = file(&[]);
+        out.put(b"12345678");
+        out.put_file(&file, 0, 1000);
+        out.put(b"90");
+        assert_eq!((out.len(), out.remaining()), (1010, 0));
+        assert!(!out.has_overflowed());
+        out.put(b"a");
+        assert!(out.has_overflowed());
+        out.put_file(&file, 1000, 1000);
+        assert_eq!(out.len(), 1010, "nothing follows what was dropped");
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Session {
         }
         let mut scratch = self.server.scratch.take();
         let sent = sending.pump(&mut scratch, cx);
-        scratch.bytes.shrink_to(MAX_SCRATCH_LEN);
+        scratch.shrink_to(MAX_SCRATCH_LEN);
         self.server.scratch.set(scratch);
         match sent {
             Sent::All => {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use super::access::Record;
 use super::body::{Make, Pulled, Source};
 use super::file::FileBody;
-use super::pieces::Pieces;
 use super::reply::Awaited;
 use super::service::Receiver;
 use super::writer::{Asked, Framing, put_chunk, put_last_chunk};
@@ -97,15 +96,6 @@ pub(crate) struct Sending {
     pub(crate) timer: Option<TimerId>,
 }
 
-/// Memory for the pieces of bodies, lent to whoever is at it.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    /// For what sources produce.
-    pub(crate) bytes: Vec<u8>,
-    /// For what is read from files.
-    pub(crate) pieces: Pieces,
-}
-
 /// Where the body comes from.
 pub(crate) enum Content {
     Bytes(Bytes),
@@ -128,35 +118,42 @@ pub(crate) enum Sent {
 
 impl Sending {
     /// Sends as much as there is room for, by way of `scratch`.
-    pub(crate) fn pump(&mut self, scratch: &mut Scratch, cx: &mut Context<'_, ()>) -> Sent {
+    pub(crate) fn pump(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_, ()>) -> Sent {
         for _ in 0..MAX_PULLS {
             if !cx.is_writable() {
                 return Sent::Full;
             }
             let piece = match &mut self.content {
-                Content::Bytes(bytes) => Ok(bytes.split_to(bytes.len().min(PIECE_LEN))),
-                Content::File(file) => file.next_piece(&mut scratch.pieces),
+                Content::Bytes(bytes) => {
+                    let piece = bytes.split_to(bytes.len().min(PIECE_LEN));
+                    let len = piece.len();
+                    cx.out().put_shared(piece);
+                    Ok(len)
+                }
+                // What is queued of a file is more than what drains in a moment: it is sent when
+                // it has left.
+                Content::File(file) if file.len() == 0 => return Sent::All,
+                Content::File(file) => file.put(cx.out()),
                 Content::Source(source) => {
-                    scratch.bytes.clear();
-                    let pulled = source.pull(&mut scratch.bytes);
-                    match self.on_pulled(pulled, &scratch.bytes, cx) {
+                    scratch.clear();
+                    let pulled = source.pull(scratch);
+                    match self.on_pulled(pulled, scratch, cx) {
                         Some(sent) => return sent,
                         None => continue,
                     }
                 }
             };
             match piece {
-                Ok(piece) => {
-                    self.left -= piece.len() as u64;
-                    self.count(piece.len());
-                    cx.out().put_shared(piece);
+                Ok(len) => {
+                    self.left -= len as u64;
+                    self.count(len);
                 }
                 Err(error) => {
                     log::warn!("{}: a file cannot be sent to its end: {error}", cx.token());
                     return Sent::Failed;
                 }
             }
-            if self.left == 0 {
+            if self.left == 0 && !matches!(self.content, Content::File(_)) {
                 return Sent::All;
             }
         }

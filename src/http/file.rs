@@ -1,21 +1,20 @@
 //! `FileBody`: a stretch of a file as the body of a response.
 //!
-//! Reads piece by piece, and knows neither how a file is found nor how its bytes are framed.
+//! Queues it piece by piece, and knows neither how a file is found nor how its bytes are framed.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::permit::Permit;
-use super::pieces::Pieces;
+use crate::buffer::Outbox;
 
 /// Bytes of an open file that are yet to be sent. One descriptor, and no memory of its own.
 pub(crate) struct FileBody {
-    file: File,
+    file: Arc<File>,
     /// Invariant: `start <= end`.
     left: Range<u64>,
     permit: Option<Box<Permit>>,
@@ -26,7 +25,7 @@ impl FileBody {
     pub(crate) fn new(file: File, range: Range<u64>) -> FileBody {
         let end = range.end.max(range.start);
         FileBody {
-            file,
+            file: Arc::new(file),
             left: range.start..end,
             permit: None,
         }
@@ -48,18 +47,25 @@ impl FileBody {
         self.left.end - self.left.start
     }
 
-    /// The next piece; it is empty if nothing is left.
+    /// Queues the next piece, unless nothing is left; answers how many bytes it has. A large one is not
+    /// read, but sent from where it lies.
     ///
     /// # Errors
     /// The file cannot be read, or has become shorter: the rest cannot be sent.
-    pub(crate) fn next_piece(&mut self, pieces: &mut Pieces) -> io::Result<Bytes> {
-        let len = self.len().min(PIECE_LEN);
-        // It is at most PIECE_LEN.
-        let piece = pieces.filled(len as usize, |buffer| {
-            self.file.read_exact_at(buffer, self.left.start)
-        })?;
-        self.left.start += len;
-        Ok(piece)
+    pub(crate) fn put(&mut self, out: &mut Outbox) -> io::Result<usize> {
+        if self.len() > SMALL_LEN {
+            // It is at most STRETCH_LEN.
+            let len = self.len().min(STRETCH_LEN) as usize;
+            out.put_file(&self.file, self.left.start, len);
+            self.left.start += len as u64;
+            return Ok(len);
+        }
+        let mut result = Ok(0);
+        out.with_buf(|buf| {
+            let before = buf.len();
+            result = self.pull(buf).map(|()| buf.len() - before);
+        });
+        result
     }
 
     /// Appends the next piece, unless nothing is left.
@@ -71,8 +77,11 @@ impl FileBody {
         let start = out.len();
         // It is at most PIECE_LEN.
         out.resize(start + piece as usize, 0);
-        self.file
-            .read_exact_at(&mut out[start..], self.left.start)?;
+        let read = self.file.read_exact_at(&mut out[start..], self.left.start);
+        if read.is_err() {
+            out.truncate(start);
+        }
+        read?;
         self.left.start += piece;
         Ok(())
     }
@@ -85,4 +94,9 @@ impl fmt::Debug for FileBody {
 }
 
 /// Bytes that are read at once.
-const PIECE_LEN: u64 = Pieces::MAX_LEN as u64;
+const PIECE_LEN: u64 = 64 * 1024;
+/// Bytes up to which a file is read into the queue and leaves with its head in one write: the price of
+/// a copy, for a system call less.
+const SMALL_LEN: u64 = 8 * 1024;
+/// Bytes that are queued at once to be sent from where they lie: what a connection may do in a turn.
+const STRETCH_LEN: u64 = 256 * 1024;

@@ -52,7 +52,6 @@ mod limits;
 mod method;
 mod paths;
 mod permit;
-mod pieces;
 mod prepared;
 mod reply;
 mod request;

@@ -11,7 +11,6 @@ use slab::Slab;
 
 use super::access::{self, AccessLog, Record};
 use super::decoder::Requests;
-use super::exchange::Scratch;
 use super::head::Head;
 use super::limits::Limits;
 use super::prepared::Prepared;
@@ -58,7 +57,7 @@ pub(crate) struct Shared {
     /// Of connections that began while accesses were logged: who is at the other end.
     pub(crate) peers: RefCell<Slab<Address>>,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
-    pub(crate) scratch: Cell<Scratch>,
+    pub(crate) scratch: Cell<Vec<u8>>,
 }
 
 impl Server {

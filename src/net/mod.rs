@@ -4,6 +4,7 @@
 //! for tests of protocols; a simulated one implements the same trait.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ mod socket;
 mod sockopt;
 mod source;
 mod stream;
+mod stretch;
 #[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
 mod trains;
 mod unix_path;
@@ -134,6 +136,15 @@ pub trait Network: Datagrams + 'static {
     /// `WouldBlock` when the socket takes nothing; otherwise the OS's.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 
+    /// As [`Network::write`], of bytes behind which more follow at once: a network may wait for those,
+    /// so that they leave together.
+    ///
+    /// # Errors
+    /// As [`Network::write`].
+    fn write_more(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize> {
+        self.write(stream, bytes)
+    }
+
     /// Writes some of `slices`, in order; they are not empty.
     ///
     /// # Errors
@@ -143,6 +154,21 @@ pub trait Network: Datagrams + 'static {
         stream: &mut Self::Stream,
         slices: &[IoSlice<'_>],
     ) -> io::Result<usize>;
+
+    /// Writes some of the `len` bytes (not 0) of a regular file from `start` on; 0 means that the file
+    /// has none there. Unless a network knows better, up to 16 KiB are read and written.
+    ///
+    /// # Errors
+    /// As [`Network::write`], or those of reading the file, which is not told by `WouldBlock`.
+    fn send_file(
+        &mut self,
+        stream: &mut Self::Stream,
+        file: &File,
+        start: u64,
+        len: usize,
+    ) -> io::Result<usize> {
+        stretch::read_and_write(file, start, len, |bytes| self.write(stream, bytes))
+    }
 
     /// Sends our FIN: the peer's reads end, ours do not.
     ///

@@ -4,6 +4,7 @@
 //! descriptor, which Windows cannot poll.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -243,6 +244,22 @@ impl Network for Os {
     #[inline]
     fn write(&mut self, stream: &mut OsStream, bytes: &[u8]) -> io::Result<usize> {
         stream.write(bytes)
+    }
+
+    #[inline]
+    fn write_more(&mut self, stream: &mut OsStream, bytes: &[u8]) -> io::Result<usize> {
+        stream.write_more(bytes)
+    }
+
+    /// By `sendfile(2)`, on Linux with the feature `sendfile`, if the process ignores SIGPIPE.
+    fn send_file(
+        &mut self,
+        stream: &mut OsStream,
+        file: &File,
+        start: u64,
+        len: usize,
+    ) -> io::Result<usize> {
+        stream.send_file(file, start, len)
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 //!
 //! Knows neither the poller nor tokens.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,8 +13,9 @@ use socket2::{Domain, Socket};
 use super::address::Address;
 use super::connect::Connect;
 use super::options::StreamOptions;
-use super::socket::{self, EINPROGRESS, MSG_NOSIGNAL, retry};
+use super::socket::{self, EINPROGRESS, MSG_MORE, MSG_NOSIGNAL, retry};
 use super::sockopt;
+use super::stretch;
 
 /// A connection of the operating system's: TCP or Unix.
 ///
@@ -113,6 +115,19 @@ impl OsStream {
     #[inline]
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         retry(|| self.0.send_with_flags(bytes, MSG_NOSIGNAL))
+    }
+
+    #[inline]
+    pub(super) fn write_more(&self, bytes: &[u8]) -> io::Result<usize> {
+        retry(|| self.0.send_with_flags(bytes, MSG_NOSIGNAL | MSG_MORE))
+    }
+
+    pub(super) fn send_file(&self, file: &File, start: u64, len: usize) -> io::Result<usize> {
+        #[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
+        if let Some(sent) = stretch::sendfile(&self.0, file, start, len) {
+            return sent;
+        }
+        stretch::read_and_write(file, start, len, |bytes| self.write(bytes))
     }
 
     // As sendmsg(2), because writev(2) has no flag against the signal.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::core::{Command, Core, Entry, Outcome};
 use super::service::{Service, add};
 use super::timers::TimerKey;
-use crate::buffer::{MAX_SLICES, Reuse};
+use crate::buffer::{FileRange, Front, MAX_SLICES, Reuse};
 use crate::close::CloseReason;
 use crate::connection::{Connection, Event, Flags, Need, State};
 use crate::net::{Address, Network, Readiness, StreamOptions};
@@ -55,13 +55,21 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// Answers whether more could be done at once.
     #[inline(always)]
     pub(super) fn run(&mut self, core: &mut Core<N>) -> bool {
-        let is_runnable = self.work(core);
-        if !self.conn.is_shutdown_due(is_runnable) {
-            return is_runnable;
+        let mut is_runnable = self.work(core);
+        if self.conn.is_shutdown_due(is_runnable) {
+            self.conn.on_shutdown(&mut core.fx);
+            self.settle(core, &[]);
+            is_runnable = self.work(core);
         }
-        self.conn.on_shutdown(&mut core.fx);
-        self.settle(core, &[]);
-        self.work(core)
+        is_runnable || self.is_sending(core)
+    }
+
+    /// Whether there is more of a file to be sent than one turn allows.
+    #[inline]
+    fn is_sending(&self, core: &Core<N>) -> bool {
+        core.fx.out.has_files()
+            && self.latch.has(Readiness::WRITABLE)
+            && !matches!(self.conn.state(), State::Connecting(_) | State::Closed(_))
     }
 
     fn work(&mut self, core: &mut Core<N>) -> bool {
@@ -238,9 +246,21 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             return;
         }
         let before = core.fx.out.len();
-        while !core.fx.out.is_empty() && self.latch.has(Readiness::WRITABLE) {
-            match write(&mut core.network, stream, &core.fx, input) {
-                Ok(len) => core.fx.out.consume(len),
+        // What is in memory is bounded by itself; a file may be of any length.
+        let mut budget = core.budgets.bytes.max(1);
+        while !core.fx.out.is_empty() && self.latch.has(Readiness::WRITABLE) && budget > 0 {
+            match write(&mut core.network, stream, &core.fx, input, budget) {
+                // Of a file that is not what it was.
+                Ok(0) => {
+                    self.conn.on(Event::Fail(CloseReason::Aborted), core.mark);
+                    return;
+                }
+                Ok(len) => {
+                    if core.fx.out.has_files() {
+                        budget = budget.saturating_sub(len);
+                    }
+                    core.fx.out.consume(len);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     add(&self.service.counters.would_block, 1);
                     self.latch = self.latch.without(Readiness::WRITABLE);
@@ -434,20 +454,48 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 }
 
-/// One write of the front of the queue.
+/// One write of the front of the queue. Bytes in front of a file wait for its first ones, so that
+/// both leave in one segment.
 #[inline]
 fn write<N: Network>(
     network: &mut N,
     stream: &mut N::Stream,
     fx: &Effects,
     input: &[u8],
+    max_file_len: usize,
 ) -> io::Result<usize> {
-    let (front, is_all) = fx.out.front(input);
-    if is_all {
-        network.write(stream, front)
-    } else {
-        write_vectored(network, stream, fx, input)
+    match fx.out.front(input) {
+        Front::All(bytes) => network.write(stream, bytes),
+        Front::BeforeFile(bytes) => network.write_more(stream, bytes),
+        Front::Several => write_vectored(network, stream, fx, input),
+        Front::File(range) => send_file(network, stream, fx, range, max_file_len),
     }
+}
+
+/// Sends of a file what the kernel takes. The caller resets a connection to which what was announced
+/// cannot be sent: the peer must not take what it has for the whole.
+fn send_file<N: Network>(
+    network: &mut N,
+    stream: &mut N::Stream,
+    fx: &Effects,
+    range: &FileRange,
+    max_len: usize,
+) -> io::Result<usize> {
+    let token = fx.intents.token;
+    match network.send_file(stream, &range.file, range.start, range.len.min(max_len)) {
+        Ok(0) => log::warn!("{token}: a file that is being sent has become shorter"),
+        // The connection is fine: it is the file.
+        Err(error) if is_fatal(&error) && matches!(network.connected(stream), Ok(true)) => {
+            log::warn!("{token}: a file cannot be sent to its end: {error}");
+        }
+        result => return result,
+    }
+    Ok(0)
+}
+
+/// Whether an operation has failed for good.
+fn is_fatal(error: &io::Error) -> bool {
+    error.kind() != ErrorKind::WouldBlock && CloseReason::from(error) != CloseReason::Reset
 }
 
 /// Apart, so that the room for so many slices is not made for a write of one.

@@ -10,7 +10,6 @@ use super::decoder::{Bounds, Responses};
 use super::receiver::Receiver;
 use super::request::Request;
 use super::session::Session;
-use crate::http::exchange::Scratch;
 use crate::limits::Patience;
 use crate::net::Connect;
 use crate::protocol::Intents;
@@ -45,7 +44,7 @@ pub(super) struct Pool {
     /// One that owes us an answer.
     pub(super) awaiting: Patience,
     /// Memory for the pieces of streamed bodies, lent to whoever is at it.
-    pub(super) scratch: Cell<Scratch>,
+    pub(super) scratch: Cell<Vec<u8>>,
     // Borrowed within the methods below only, never while a callback runs.
     queue: RefCell<VecDeque<Call>>,
     slots: RefCell<Vec<Slot>>,

@@ -180,7 +180,7 @@ impl Session {
         }
         let mut scratch = self.pool.scratch.take();
         let sent = upload.pump(&mut scratch, cx);
-        scratch.bytes.shrink_to(MAX_SCRATCH_LEN);
+        scratch.shrink_to(MAX_SCRATCH_LEN);
         self.pool.scratch.set(scratch);
         match sent {
             Sent::All => self.upload = None,
