@@ -2,18 +2,24 @@
 //! memory, from directories of the real file system.
 
 #![cfg(feature = "http")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and may look at the clock"
+)]
 
 use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use windlass::Reactor;
 use windlass::http::{Files, Router, Server};
-use windlass::net::{Memory, MemoryPeer};
+use windlass::net::{Address, Memory, MemoryPeer};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
@@ -577,6 +583,92 @@ fn a_large_file_arrives_as_it_is_and_in_pieces() {
             .windows(1000)
             .any(|window| window == &bytes[799_000..800_000])
     );
+}
+
+/// Requests for files of all sizes, in one piece, and what their answers have to be.
+fn pipeline(bytes: &[u8]) -> (String, Vec<(bool, u16, Vec<u8>)>) {
+    let mut text = String::new();
+    let mut expected = Vec::new();
+    let mut ask = |method: &str, target: &str, fields: &str, status, body: &[u8]| {
+        text += &format!("{method} /{target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        expected.push((method == "HEAD", status, body.to_vec()));
+    };
+    ask("GET", "large", "", 200, bytes);
+    ask("HEAD", "large", "", 200, b"");
+    ask("GET", "small", "", 200, &bytes[..100]);
+    ask(
+        "GET",
+        "large",
+        "Range: bytes=100000-299999\r\n",
+        206,
+        &bytes[100_000..300_000],
+    );
+    ask("GET", "none", "", 404, b"Not Found");
+    ask("GET", "medium", "", 200, &bytes[..20_000]);
+    ask(
+        "GET",
+        "large",
+        "Range: bytes=-9\r\n",
+        206,
+        &bytes[bytes.len() - 9..],
+    );
+    ask("GET", "large", "Connection: close\r\n", 200, bytes);
+    (text, expected)
+}
+
+#[track_caller]
+fn check_pipeline(received: &[u8], expected: &[(bool, u16, Vec<u8>)]) {
+    let mut rest = received;
+    for (index, (is_head, status, body)) in expected.iter().enumerate() {
+        let (answer, behind) = parse(rest, *is_head).unwrap();
+        answer.check().unwrap();
+        assert_eq!(answer.status, *status, "answer {index}");
+        assert!(answer.body == *body, "answer {index}");
+        rest = behind;
+    }
+    assert_eq!(rest, b"");
+}
+
+#[test]
+fn requests_behind_a_large_file_are_answered_in_order_however_slowly_it_is_taken() {
+    let folder = Folder::new("pipeline");
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    folder.put("large", &bytes);
+    folder.put("small", &bytes[..100]);
+    folder.put("medium", &bytes[..20_000]);
+    let (text, expected) = pipeline(&bytes);
+    for capacity in [1500, 16_384, 100_000, 10_000_000] {
+        let mut world = World::of(&folder);
+        world.peer.set_capacity(capacity);
+        let received = world.exchange(&text);
+        check_pipeline(&received, &expected);
+    }
+
+    let mut reactor = Reactor::new().unwrap();
+    let router = Router::new().files("/", Files::new(folder.root()).unwrap());
+    let server = Server::new(router);
+    let listener = reactor
+        .listen("127.0.0.1:0", move |_| server.clone())
+        .unwrap();
+    let Address::Ip(address) = reactor.local_addr(listener).unwrap() else {
+        unreachable!()
+    };
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(text.as_bytes()).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let mut received = Vec::new();
+    let until = Instant::now() + Duration::from_secs(30);
+    for size in (1..10_000).cycle() {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let mut piece = vec![0; size];
+        match client.read(&mut piece) {
+            Ok(0) => break,
+            Ok(len) => received.extend(&piece[..len]),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(Instant::now() < until);
+    }
+    check_pipeline(&received, &expected);
 }
 
 proptest! {

@@ -222,10 +222,10 @@ impl Outbox {
         self.limit - self.in_memory()
     }
 
-    /// Whether bytes of files are queued.
+    /// How many of the queued bytes are in files.
     #[inline]
-    pub(crate) fn has_files(&self) -> bool {
-        self.in_files > 0
+    pub(crate) fn in_files(&self) -> usize {
+        self.in_files
     }
 
     /// How many of the queued bytes are in memory.

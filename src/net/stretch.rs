@@ -48,7 +48,12 @@ pub(super) fn sendfile(
     }
     let sent = retry(|| Ok(rustix::fs::sendfile(&socket, file, Some(&mut start), len)?));
     match sent {
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::NOSYS)) => {
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::INVAL | Errno::NOSYS)
+            ) =>
+        {
             None
         }
         sent => Some(sent),

@@ -67,7 +67,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     /// Whether there is more of a file to be sent than one turn allows.
     #[inline]
     fn is_sending(&self, core: &Core<N>) -> bool {
-        core.fx.out.has_files()
+        core.fx.out.in_files() > 0
             && self.latch.has(Readiness::WRITABLE)
             && !matches!(self.conn.state(), State::Connecting(_) | State::Closed(_))
     }
@@ -256,10 +256,9 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
                     return;
                 }
                 Ok(len) => {
-                    if core.fx.out.has_files() {
-                        budget = budget.saturating_sub(len);
-                    }
+                    let in_files = core.fx.out.in_files();
                     core.fx.out.consume(len);
+                    budget = budget.saturating_sub(in_files - core.fx.out.in_files());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     add(&self.service.counters.would_block, 1);

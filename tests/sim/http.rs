@@ -3,7 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use windlass::http::client::{self, Client, Failure};
@@ -53,6 +56,13 @@ fn site(done: &Done) -> Router {
                 }
             })
         })
+        .get("/file/{range}", |request| {
+            let range = request.param("range").into_owned();
+            let (start, end) = range.split_once('-').expect("a range");
+            let number = |text: &str| text.parse().expect("a number");
+            let file = File::open(&file().0).expect("it is there");
+            Response::file(file, number(start)..number(end))
+        })
         .get("/last/{count}", |request| {
             Response::text(request.param("count").into_owned()).close()
         })
@@ -60,6 +70,20 @@ fn site(done: &Done) -> Router {
         .put("/vanish/{number}", vanish)
         .post("/echo/{number}", echo.clone())
         .put("/echo/{number}", echo)
+}
+
+/// A file that is longer than what is read, sent or queued at once, and what is in it.
+fn file() -> &'static (PathBuf, Vec<u8>) {
+    static FILE: OnceLock<(PathBuf, Vec<u8>)> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sim-http-file");
+        let bytes = numbers(0..50_000).into_bytes();
+        // By its name it is there at once and as a whole, whoever else runs these tests.
+        let new = path.with_extension(std::process::id().to_string());
+        fs::write(&new, &bytes).expect("there is room");
+        fs::rename(new, &path).expect("there is room");
+        (path, bytes)
+    })
 }
 
 fn numbers(range: std::ops::Range<usize>) -> String {
@@ -95,7 +119,14 @@ fn ask(random: &mut Random, number: usize) -> Ask {
 
 /// A request, and what its answer has to be.
 fn ask_for_an_answer(random: &mut Random, number: usize) -> (client::Request, Vec<u8>) {
-    match random.below(5) {
+    match random.below(6) {
+        5 => {
+            let bytes = &file().1;
+            let start = random.below(bytes.len());
+            let end = random.length(&(start..=bytes.len()));
+            let request = client::Request::get(&format!("/file/{start}-{end}"));
+            (request, bytes[start..end].to_vec())
+        }
         0 => {
             let count = random.length(&(1..=20_000));
             let request = client::Request::get(&format!("/numbers/{count}"));
