@@ -72,12 +72,12 @@ fn site(done: &Done) -> Router {
         .put("/echo/{number}", echo)
 }
 
-/// A file that is longer than what is read, sent or queued at once, and what is in it.
+/// A file that is longer than what is read, or queued, at once, and what is in it.
 fn file() -> &'static (PathBuf, Vec<u8>) {
     static FILE: OnceLock<(PathBuf, Vec<u8>)> = OnceLock::new();
     FILE.get_or_init(|| {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sim-http-file");
-        let bytes = numbers(0..50_000).into_bytes();
+        let bytes = numbers(0..20_000).into_bytes();
         // By its name it is there at once and as a whole, whoever else runs these tests.
         let new = path.with_extension(std::process::id().to_string());
         fs::write(&new, &bytes).expect("there is room");
