@@ -226,7 +226,8 @@ impl Default for StormGuard {
 /// Reaching a budget loses nothing: the entry runs again in the next turn, after the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Bytes read from one connection. Default 256 KiB: four fillings of the read buffer.
+    /// Bytes read from one connection, and as many sent to it of files. Default 256 KiB: four
+    /// fillings of the read buffer.
     pub bytes: usize,
     /// Frames delivered to one connection. Default 1,024.
     pub frames: usize,

@@ -1,5 +1,5 @@
-//! Stretches of files in a connection's queue: in their place, bounded, and ended where they cannot be
-//! sent; by `sendfile` on the network of the OS, read and written on the one in memory.
+//! Stretches of files in a connection's queue: in their place, bounded, and ended where they cannot
+//! be sent; by `sendfile` on the network of the OS, read and written on the one in memory.
 
 #![allow(
     clippy::disallowed_methods,

@@ -143,13 +143,14 @@ impl Outbox {
         self.forwarded += self.len - before;
     }
 
-    /// Queues `len` bytes of a regular file from `start` on. They are not read here, but sent from where
-    /// they lie, on Linux without a copy (`sendfile(2)`): they count as queued ([`Outbox::len`]), but
-    /// not towards the limit, because they take no memory.
+    /// Queues `len` bytes of a regular file from `start` on. They are not read here, but sent from
+    /// where they lie, on Linux without a copy (`sendfile(2)`): they count as queued
+    /// ([`Outbox::len`]), but not towards the limit, because they take no memory.
     ///
-    /// Nothing else may shorten the file meanwhile: if it turns out to be shorter, or cannot be read,
-    /// the connection is reset, so that the peer does not take what it has for the whole. If it is
-    /// written to, the peer may get old bytes or new ones. A short stretch is cheaper to read and put.
+    /// Nothing else may shorten the file meanwhile: if it turns out to be shorter, or cannot be
+    /// read, the connection is reset, so that the peer does not take what it has for the whole. If
+    /// it is written to, the peer may get old bytes or new ones. A short stretch is cheaper to read
+    /// and put.
     ///
     /// ```
     /// # use windlass::Outbox;
@@ -237,8 +238,8 @@ impl Outbox {
     /// A copy of everything that is queued: for tests, and to encode a message once for many.
     ///
     /// # Panics
-    /// While a callback runs the queue may refer to its input, which is not at hand here; nor are the
-    /// bytes of files.
+    /// While a callback runs the queue may refer to its input, which is not at hand here; nor are
+    /// the bytes of files.
     pub fn to_vec(&self) -> Vec<u8> {
         assert_eq!(self.in_files, 0, "files are not copied");
         let mut all = Vec::with_capacity(self.len);

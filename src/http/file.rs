@@ -47,8 +47,8 @@ impl FileBody {
         self.left.end - self.left.start
     }
 
-    /// Queues the next piece, unless nothing is left; answers how many bytes it has. A large one is not
-    /// read, but sent from where it lies.
+    /// Queues the next piece, unless nothing is left; answers how many bytes it has. A large one is
+    /// not read, but sent from where it lies.
     ///
     /// # Errors
     /// The file cannot be read, or has become shorter: the rest cannot be sent.
@@ -95,8 +95,9 @@ impl fmt::Debug for FileBody {
 
 /// Bytes that are read at once.
 const PIECE_LEN: u64 = 64 * 1024;
-/// Bytes up to which a file is read into the queue and leaves with its head in one write: the price of
-/// a copy, for a system call less.
+/// Bytes up to which a file is read into the queue, and leaves with its head in one write: so far
+/// that costs no more than `sendfile`, which hands on whole pages (PERFORMANCE.md).
 const SMALL_LEN: u64 = 8 * 1024;
-/// Bytes that are queued at once to be sent from where they lie: what a connection may do in a turn.
+/// Bytes that are queued at once to be sent from where they lie: what a connection may do in a
+/// turn.
 const STRETCH_LEN: u64 = 256 * 1024;

@@ -136,8 +136,8 @@ pub trait Network: Datagrams + 'static {
     /// `WouldBlock` when the socket takes nothing; otherwise the OS's.
     fn write(&mut self, stream: &mut Self::Stream, bytes: &[u8]) -> io::Result<usize>;
 
-    /// As [`Network::write`], of bytes behind which more follow at once: a network may wait for those,
-    /// so that they leave together.
+    /// As [`Network::write`], of bytes behind which more follow at once: a network may wait for
+    /// those, so that they leave together.
     ///
     /// # Errors
     /// As [`Network::write`].
@@ -155,8 +155,8 @@ pub trait Network: Datagrams + 'static {
         slices: &[IoSlice<'_>],
     ) -> io::Result<usize>;
 
-    /// Writes some of the `len` bytes (not 0) of a regular file from `start` on; 0 means that the file
-    /// has none there. Unless a network knows better, up to 16 KiB are read and written.
+    /// Writes some of the `len` bytes (not 0) of a regular file from `start` on; 0 means that the
+    /// file has none there. Unless a network knows better, up to 16 KiB are read and written.
     ///
     /// # Errors
     /// As [`Network::write`], or those of reading the file, which is not told by `WouldBlock`.

@@ -29,13 +29,15 @@ use crate::token::Token;
 
 /// The operating system's network.
 ///
-/// Every operation on a stream is exactly one system call, and so is accepting on Linux, Android,
-/// the BSDs and illumos. A connection costs one more in its life, the one that registers it: its
-/// options are set on the listening socket, from which Linux lets accepted TCP sockets inherit
-/// them. (On other systems, and for `TCP_QUICKACK` and the buffers of Unix sockets, they are set
-/// one by one.)
+/// Every operation on a stream is exactly one system call (but for files that `sendfile` does not
+/// send), and so is accepting on Linux, Android, the BSDs and illumos. A connection costs one more
+/// in its life, the one that registers it: its options are set on the listening socket, from which
+/// Linux lets accepted TCP sockets inherit them. (On other systems, and for
+/// `TCP_QUICKACK` and the buffers of Unix sockets, they are set one by one.)
 ///
-/// No operation raises SIGPIPE.
+/// No operation raises SIGPIPE: there is no flag for that with `sendfile`, so it is used only if
+/// the process ignores or handles the signal when the first file is sent, and files are read and
+/// written otherwise. Whoever restores the signal's default later is not protected.
 ///
 /// `Os` is itself a descriptor that becomes readable when there are events, so that a reactor can
 /// be nested in a foreign loop.

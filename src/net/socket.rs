@@ -176,7 +176,8 @@ pub(super) const MSG_NOSIGNAL: i32 = if cfg!(any(target_os = "linux", target_os 
     0x400
 };
 
-/// More follows at once: what does not fill a segment waits for it, 200 ms at most (tcp(7), `TCP_CORK`).
+/// More follows at once: what does not fill a segment waits for it, 200 ms at most (tcp(7),
+/// `TCP_CORK`).
 pub(super) const MSG_MORE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
     0x8000
 } else {

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 
 use super::socket::retry;
 
-/// Reads some of `len` bytes of `file` from `start` on, and lets them be written. What is read and not
-/// written is read again the next time.
+/// Reads some of `len` bytes of `file` from `start` on, and lets them be written. What is read and
+/// not written is read again the next time.
 ///
 /// # Errors
 /// Those of `write` and of reading, where `WouldBlock` (there is no event for it) is another error.
@@ -31,9 +31,9 @@ pub(super) fn read_and_write(
     }
 }
 
-/// Sends some of `len` bytes of `file` from `start` on, from where the kernel has them: they are not
-/// copied, so that what is written to the file meanwhile may be sent. `None`: not for this file, or
-/// not on this system.
+/// Sends some of `len` bytes of `file` from `start` on, from where the kernel has them: they are
+/// not copied, so that what is written to the file meanwhile may be sent. `None`: not for this
+/// file, or not on this system.
 #[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
 pub(super) fn sendfile(
     socket: impl std::os::fd::AsFd,
@@ -60,9 +60,9 @@ pub(super) fn sendfile(
     }
 }
 
-/// Whether the process ignores SIGPIPE or handles it, as every program of Rust does that does not ask
-/// for something else. `sendfile` has no flag against the signal, and a peer can bring it about: by a
-/// FIN and a reset behind it. It is looked up once.
+/// Whether the process ignores SIGPIPE or handles it, as every program of Rust does that does not
+/// ask for something else. `sendfile` has no flag against the signal, and a peer can bring it
+/// about: by a FIN and a reset behind it. It is looked up once.
 #[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
 fn survives_sigpipe() -> bool {
     use std::sync::OnceLock;

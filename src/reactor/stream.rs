@@ -471,8 +471,8 @@ fn write<N: Network>(
     }
 }
 
-/// Sends of a file what the kernel takes. The caller resets a connection to which what was announced
-/// cannot be sent: the peer must not take what it has for the whole.
+/// Sends of a file what the kernel takes. The caller resets a connection to which what was
+/// announced cannot be sent: the peer must not take what it has for the whole.
 fn send_file<N: Network>(
     network: &mut N,
     stream: &mut N::Stream,

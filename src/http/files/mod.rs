@@ -67,11 +67,13 @@ use super::status::Status;
 /// file was changed just now: then it could change again without a trace. With the feature `digest`
 /// it can be made of the content, and digests of it be told: `Files::digests`.
 ///
-/// **The price:** disks are read in the reactor's thread, up to 64 KiB at a time, when the peer can
-/// take more. That costs nothing where files are in the page cache; a slow disk or a network file
-/// system holds up all connections. A transfer holds one descriptor, and no more memory than the
-/// connection's high water and one piece. A file that becomes shorter while it is sent ends its
-/// connection with a reset, so that the peer does not take what it has for the whole.
+/// **The price:** disks are read in the reactor's thread, up to 256 KiB at a time, when the peer
+/// can take more. That costs nothing where files are in the page cache; a slow disk or a network
+/// file system holds up all connections. A transfer holds one descriptor, and no memory: a file is
+/// sent from where it lies (`sendfile`), unless it is small or several ranges of it were asked for.
+/// So what is written to it meanwhile may be sent: replace files by renaming new ones. A file that
+/// becomes shorter while it is sent ends its connection with a reset, so that the peer does not
+/// take what it has for the whole.
 #[derive(Debug)]
 pub struct Files {
     root: Root,
