@@ -233,6 +233,34 @@ fn a_file_has_the_digests_that_are_wanted_rfc_9530_b_1_to_b_3() {
     world.check(("GET", "/hello.json", WANTS_BOTH), 200, None, None);
 }
 
+/// All that is sent to who asks for that, but for the lines that differ from day to day.
+#[test]
+fn the_example_in_the_documentation_of_file_digests_is_what_is_sent() {
+    let folder = Folder::new("documented");
+    let mut world = World::of(folder.files());
+    let peer = Rc::clone(&world.peer);
+    let fields = "Range: bytes=10-18\r\nWant-Content-Digest: sha-256=1\r\n\
+                  Want-Repr-Digest: sha-512=3, sha-256=10, md5=5\r\n";
+    world.send(&peer, "GET", "/hello.json", fields);
+    let answer = String::from_utf8(world.received(&peer)).unwrap();
+    let varies = ["Date: ", "Server: ", "Last-Modified: ", "Vary: "];
+    let lines = answer.split_inclusive("\r\n");
+    let lines = lines.filter(|line| !varies.iter().any(|name| line.starts_with(name)));
+    let expected = [
+        "HTTP/1.1 206 Partial Content\r\n",
+        "Content-Type: application/json\r\n",
+        "Content-Length: 9\r\n",
+        "Content-Range: bytes 10-18/19\r\n",
+        "Accept-Ranges: bytes\r\n",
+        "ETag: \"RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=\"\r\n",
+        "Content-Digest: sha-256=:jjcgBDWNAtbYUXI37CVG3gRuGOAjaaDRGpIUFsdyepQ=:\r\n",
+        "Repr-Digest: sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:\r\n",
+        "\r\n",
+        "\"world\"}\n",
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn the_peer_gets_the_algorithm_that_it_likes_best_rfc_9530_4() {
     let folder = Folder::new("algorithm");
@@ -346,6 +374,18 @@ fn who_wants_the_same_waits_for_the_same_and_pipelined_answers_keep_their_order(
         assert_eq!(second.field("repr-digest"), Some(HELLO_DIGEST));
         assert_eq!(rest, b"");
     }
+    // What is not kept is made once for all who want it at the same time.
+    world.tick();
+    let range = format!("Range: bytes=1-\r\n{WANTS_BOTH}");
+    for peer in &peers {
+        world.send(peer, "GET", "/large", &range);
+    }
+    for _ in 0..4 {
+        world.tick();
+    }
+    for peer in &peers {
+        assert_eq!(world.answer_of(peer, "GET").1, 0);
+    }
 }
 
 #[test]
@@ -422,6 +462,13 @@ fn a_digest_is_made_again_when_the_file_is_another_one() {
     // In place, of the same length.
     content[7] ^= 1;
     fs::write(&path, &content).unwrap();
+    check(&mut world, &content);
+    // The same, and its time is set back.
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    content[7] ^= 2;
+    fs::write(&path, &content).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(modified).unwrap();
     check(&mut world, &content);
     // Longer.
     content.push(b'x');

@@ -41,8 +41,8 @@ use crate::http::response::{Response, put_field};
 /// Want-Repr-Digest: sha-512=3, sha-256=10, md5=5
 ///
 /// HTTP/1.1 206 Partial Content
-/// Content-Length: 9
 /// Content-Type: application/json
+/// Content-Length: 9
 /// Content-Range: bytes 10-18/19
 /// Accept-Ranges: bytes
 /// ETag: "RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg="
