@@ -76,7 +76,7 @@ use crate::http::response::{Response, put_field};
 /// |---|---|---|
 /// | `max_len` | 256 MiB | a larger file, or range, has no digest |
 /// | `max_tag_len` | 64 KiB | a larger file has the tag that it has without digests |
-/// | `max_hashed` | 256 KiB | the rest is hashed a millisecond later |
+/// | `max_hashed` | 256 KiB | the rest is hashed in later turns |
 /// | `max_kept` | 1,024 | those of the file that was not asked for the longest are forgotten |
 /// | `max_waiting` | 1,024 | further requests are answered at once, without digests |
 /// | `max_wait` | 10 s | the request is answered, without digests |
@@ -351,8 +351,8 @@ impl Drop for Place {
     }
 }
 
-/// When there is a new budget: timers tick in milliseconds.
-const NEXT_TURN: Duration = Duration::from_millis(1);
+/// When there is a new budget, unless virtual time stands still.
+const NEXT_TURN: Duration = Duration::ZERO;
 /// Of those that wait, so many ask in the same millisecond.
 const WAITING_PER_MILLI: u64 = 8;
 /// The smallest budget of a turn, in bytes.
