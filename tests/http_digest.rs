@@ -3,15 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use windlass::Reactor;
 use windlass::http::digest::{Algorithm, Verify, digests};
-use windlass::http::{FileDigests, Files, Response, Router, Server, Service};
+use windlass::http::{
+    Fields, FileDigests, Files, Flow, Receiver, Response, Router, Server, Service,
+};
 use windlass::net::{Memory, MemoryPeer};
+use windlass::{Intents, Reactor};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
@@ -78,11 +81,14 @@ impl World {
     }
 
     fn at(service: impl Service + 'static, since_1970: Duration) -> World {
+        World::serving(Server::new(service), since_1970)
+    }
+
+    fn serving(server: Server, since_1970: Duration) -> World {
         let memory = Memory::new();
         let mut reactor = Reactor::with_network(memory.clone());
         memory.advance(since_1970);
         reactor.turn(Some(Duration::ZERO)).unwrap();
-        let server = Server::new(service);
         reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
         let peer = Rc::new(memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap());
         World {
@@ -690,4 +696,60 @@ fn a_body_is_verified_however_its_request_is_split_rfc_9530_b_5_and_b_11() {
             }
         }
     }
+}
+
+/// What has come of bodies that were taken for whole.
+type Taken = Rc<RefCell<Vec<Vec<u8>>>>;
+
+/// Takes a body piece by piece, and counts it at its end.
+struct Taking(Vec<u8>, Taken);
+
+impl Receiver for Taking {
+    fn on_bytes(&mut self, bytes: &[u8], _: &mut Intents) -> Flow {
+        self.0.extend_from_slice(bytes);
+        Flow::More
+    }
+
+    fn on_end(&mut self, _: Fields<'_>, _: &mut Intents) -> Response {
+        self.1.borrow_mut().push(self.0.clone());
+        Response::text("kept")
+    }
+}
+
+#[test]
+fn whatever_bit_is_flipped_on_the_way_no_handler_takes_another_body() {
+    let taken = Taken::default();
+    let (whole, pieces) = (Rc::clone(&taken), Rc::clone(&taken));
+    let router = Router::new()
+        .put("/whole", move |request| {
+            whole.borrow_mut().push(request.body().to_vec());
+            Response::text("kept")
+        })
+        .receive("PUT", "/pieces", move |_| {
+            Ok(Taking(Vec::new(), Rc::clone(&pieces)))
+        });
+    let server = Server::new(Verify::new(router).required());
+    let mut calls = 0;
+    for target in ["/whole", "/pieces"] {
+        let request = format!(
+            "PUT {target} HTTP/1.1\r\nHost: h\r\nContent-Digest: {HELLO_DIGEST}\r\n\
+             Content-Length: 19\r\n\r\n{HELLO}"
+        );
+        for bit in 0..request.len() * 8 {
+            let mut bytes = request.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let mut world = World::serving(server.clone(), Duration::ZERO);
+            for half in bytes.chunks(bytes.len() - 7) {
+                world.peer.send(half);
+                world.turn();
+            }
+            let bodies = taken.take();
+            calls += bodies.len();
+            for body in &bodies {
+                assert_eq!(&body[..], HELLO.as_bytes(), "bit {bit} of {request}");
+            }
+        }
+    }
+    // A letter of another case, another host.
+    assert!(calls > 20, "{calls}: the right ones are taken");
 }
