@@ -90,7 +90,7 @@ fn serve(args: &Args) -> Result<(), Error> {
         let files = open(root)?;
         #[cfg(feature = "digest")]
         let files = match args.digest {
-            true => files.digests(FileDigests::default()),
+            true => files.digests(patient()),
             false => files,
         };
         router = router.files("/files", files);
@@ -116,6 +116,16 @@ fn server(router: Router, limits: Limits, args: &Args) -> Server {
 #[cfg(not(feature = "digest"))]
 fn server(router: Router, limits: Limits, _: &Args) -> Server {
     Server::with_limits(router, limits)
+}
+
+/// Digests of files of up to 4 GiB, which takes some 30 seconds once.
+#[cfg(feature = "digest")]
+fn patient() -> FileDigests {
+    FileDigests {
+        max_len: 4 << 30,
+        max_wait: Duration::from_secs(60),
+        ..FileDigests::default()
+    }
 }
 
 /// An error says of what.
