@@ -347,6 +347,56 @@ fn files_of_every_length_go_there_and_back_several_at_a_time() {
 }
 
 #[test]
+fn without_digests_files_of_every_length_arrive_and_nothing_is_kept_of_what_was_there() {
+    let folder = Folder::new("plain");
+    let server = Server::start(&folder.there(""), &[]);
+    let mut random = Random(17);
+    for len in [0, 1, BLOCK_LEN, 3 * BLOCK_LEN + 7] {
+        let content = random.bytes(len);
+        fs::write(folder.there("file"), &content).unwrap();
+        fs::write(folder.here(".file.part"), random.bytes(2 * BLOCK_LEN)).unwrap();
+        let mut get = client(&server.address, "get", &[Path::new("file")]);
+        get.arg("--into").arg(folder.here("")).arg("--no-digest");
+        let said = check(get, 0);
+        assert!(
+            said.contains(&format!("{len} bytes, 0 of them before")),
+            "{said}"
+        );
+        assert!(fs::read(folder.here("file")).unwrap() == content, "{len}");
+        assert!(!folder.here(".file.part").exists());
+    }
+}
+
+#[test]
+fn without_digests_a_file_that_is_changed_or_cut_on_the_way_gets_no_name() {
+    let folder = Folder::new("plain-changed");
+    let server = Server::start(&folder.there(""), &[]);
+    let file = folder.there("file");
+    fs::write(&file, "before").unwrap();
+    let mut peer = Peer::connect(&server.address);
+    peer.send(Message::Get { path: b"file" });
+    assert_eq!(peer.receive().0, 0x10);
+    fs::write(&file, "behind it").unwrap();
+    peer.send(Message::SendPlain);
+    assert_eq!(peer.receive().0, 0x18);
+    check_refused(peer.receive(), Code::Changed);
+
+    // It is not as long as was said: its connection is cut off.
+    fs::write(&file, vec![1; 64 * BLOCK_LEN]).unwrap();
+    let mut peer = Peer::connect(&server.address);
+    peer.send(Message::Get { path: b"file" });
+    assert_eq!(peer.receive().0, 0x10);
+    fs::write(&file, vec![1; 10]).unwrap();
+    peer.send(Message::SendPlain);
+    let mut rest = Vec::new();
+    assert!(
+        peer.0.read_to_end(&mut rest).is_err(),
+        "{} bytes",
+        rest.len()
+    );
+}
+
+#[test]
 fn more_files_than_may_be_open_are_moved_one_after_the_other() {
     let folder = Folder::new("many");
     let server = Server::start(&folder.there(""), &[]);

@@ -46,6 +46,9 @@ pub(crate) enum Command {
         /// What is on the disk before a file gets its name.
         #[arg(long, value_enum, default_value_t)]
         fsync: Fsync,
+        /// Compare nothing, and begin anew: where others see to it that files arrive as they are.
+        #[arg(long)]
+        no_digest: bool,
         /// How many at a time.
         #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = count())]
         parallel: u16,

@@ -27,6 +27,8 @@ pub(crate) enum Job {
         remote: Vec<u8>,
         place: Place,
         fsync: Fsync,
+        /// Without digests.
+        is_plain: bool,
     },
     Put {
         remote: Vec<u8>,
@@ -175,8 +177,14 @@ impl Peer {
     fn on_file(&mut self, len: u64) -> Result<Next, Refusal> {
         let slices = &self.client.slices;
         self.doing = match std::mem::replace(&mut self.doing, Doing::Over) {
-            Doing::Asking(Job::Get { place, fsync, .. }) => {
-                Doing::Receiving(Sink::new(place.begin()?, len, fsync, slices)?)
+            Doing::Asking(Job::Get {
+                place,
+                fsync,
+                is_plain,
+                ..
+            }) => {
+                let new = if is_plain { Sink::plain } else { Sink::new };
+                Doing::Receiving(new(place.begin()?, len, fsync, slices)?)
             }
             Doing::Asking(Job::Verify { file, .. }) => {
                 let here = file.metadata()?.len();
@@ -331,8 +339,12 @@ impl Protocol for Peer {
             Some(Ok(text)) => self.client.say(&text),
             Some(Err(text)) => self.client.fail(&self.name, text),
             None => {
-                let is_begun = matches!(self.doing, Doing::Sending(_) | Doing::Receiving(_));
-                let hint = is_begun.then_some("; the same command goes on from there");
+                let goes_on = match &self.doing {
+                    Doing::Sending(_) => true,
+                    Doing::Receiving(sink) => !sink.is_plain(),
+                    _ => false,
+                };
+                let hint = goes_on.then_some("; the same command goes on from there");
                 let hint = hint.unwrap_or_default();
                 self.client
                     .fail(&self.name, format!("cut off: {reason}{hint}"));

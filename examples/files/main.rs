@@ -78,6 +78,7 @@ fn run(command: Command) -> Result<bool, Error> {
             paths,
             into,
             fsync,
+            no_digest,
             parallel,
         } => {
             let get = move |path: &Path| {
@@ -86,6 +87,7 @@ fn run(command: Command) -> Result<bool, Error> {
                     remote: path.as_os_str().as_bytes().to_vec(),
                     place: Place::new(&into, name.as_bytes())?,
                     fsync,
+                    is_plain: no_digest,
                 })
             };
             client::run(address, parallel, each(paths, get))

@@ -116,6 +116,8 @@ pub(crate) struct Sink {
     fsync: Fsync,
     /// Bytes that had not to be sent: once the rest was asked for.
     kept: Option<u64>,
+    /// No digests are wanted.
+    is_plain: bool,
 }
 
 impl Sink {
@@ -132,14 +134,33 @@ impl Sink {
             claims: Claims::new(held_len, len, slices),
             fsync,
             kept: None,
+            is_plain: false,
         })
+    }
+
+    /// Takes all of a file of `len` bytes as it comes, without digests. Nothing that is there is
+    /// kept, because nothing of it is compared.
+    pub(crate) fn plain(
+        partial: Partial,
+        len: u64,
+        fsync: Fsync,
+        slices: &Slices,
+    ) -> Result<Sink, Refusal> {
+        partial.file.set_len(0)?;
+        let mut sink = Sink::new(partial, len, fsync, slices)?;
+        sink.is_plain = true;
+        Ok(sink)
     }
 
     pub(crate) fn len(&self) -> u64 {
         self.claims.len
     }
 
-    /// Bytes that are here and right.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Bytes that are here, and right as far as that is looked at.
     pub(crate) fn position(&self) -> u64 {
         self.claims.position()
     }
@@ -154,7 +175,7 @@ impl Sink {
         message: &Message<'_>,
         cx: &mut Context<'_, Wire>,
     ) -> Result<Next, Refusal> {
-        let is_receiving = self.kept.is_some();
+        let is_receiving = self.kept.is_some() && !self.is_plain;
         match *message {
             Message::Agreed { blocks } => {
                 self.claims.on_agreed(blocks)?;
@@ -165,10 +186,7 @@ impl Sink {
                 ref digest,
                 bytes,
             } if is_receiving => {
-                let len = block_len(self.claims.len, index);
-                if index != self.claims.agreed() || bytes.len() != len || len == 0 {
-                    return Err(Refusal::confused());
-                }
+                self.check_next(index, bytes)?;
                 if digest_of(bytes) != *digest {
                     return Err(Refusal::of_block(index));
                 }
@@ -181,12 +199,32 @@ impl Sink {
                     let text = "the file as a whole has another digest";
                     return Err(Refusal::new(Code::Mismatch, text));
                 }
-                self.partial.finish(self.fsync)?;
-                cx.send(Message::Stored);
-                Ok(Next::Over)
+                self.store(cx)
             }
+            Message::Plain { index, bytes } if self.is_plain => {
+                self.check_next(index, bytes)?;
+                self.partial.file.write_all_at(bytes, block_start(index))?;
+                self.claims.root.blocks += 1;
+                Ok(Next::Wait)
+            }
+            Message::End if self.is_plain && self.position() == self.len() => self.store(cx),
             _ => Err(Refusal::confused()),
         }
+    }
+
+    /// Whether a block is the one that has to follow.
+    fn check_next(&self, index: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        let len = block_len(self.claims.len, index);
+        if index != self.claims.agreed() || bytes.len() != len || len == 0 {
+            return Err(Refusal::confused());
+        }
+        Ok(())
+    }
+
+    fn store(&self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        self.partial.finish(self.fsync)?;
+        cx.send(Message::Stored);
+        Ok(Next::Over)
     }
 
     /// Does one step.
@@ -200,7 +238,11 @@ impl Sink {
         file.set_len(kept)?;
         self.kept = Some(kept);
         let from = self.claims.agreed();
-        cx.send(Message::Send { from });
+        cx.send(if self.is_plain {
+            Message::SendPlain
+        } else {
+            Message::Send { from }
+        });
         Ok(Next::Wait)
     }
 }

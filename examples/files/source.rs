@@ -1,10 +1,12 @@
 //! The side that has the file: says which of the sink's blocks are its own too, and sends the rest.
 //!
 //! One step at a time: a slice of hashing or one block, then it is others' turn. A block is read,
-//! hashed and sent as a whole: the more files are under way, the longer a turn takes.
+//! hashed and sent as a whole: the more files are under way, the longer a turn takes. A sink that
+//! wants no digests gets blocks that are neither read nor hashed, but sent from where they lie.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
@@ -15,12 +17,12 @@ use super::digest::{
 };
 use super::refusal::Refusal;
 use super::step::Next;
-use super::wire::{BLOCK_HEADER_LEN, Message, Wire, complete_block};
+use super::wire::{BLOCK_HEADER_LEN, Message, PlainBlock, Wire, complete_block};
 
 /// A file on its way out.
 #[derive(Debug)]
 pub(crate) struct Source {
-    file: File,
+    file: Arc<File>,
     metadata: Metadata,
     slices: Slices,
     /// Of the blocks that the sink has, or was sent.
@@ -37,6 +39,7 @@ enum State {
         hashing: Hashing,
     },
     Sending,
+    SendingPlain,
     Sent,
 }
 
@@ -45,7 +48,7 @@ impl Source {
         let metadata = file.metadata()?;
         Ok(Source {
             root: Root::new(metadata.len()),
-            file,
+            file: Arc::new(file),
             metadata,
             slices: slices.clone(),
             state: State::Idle,
@@ -76,6 +79,9 @@ impl Source {
             }
             (State::Idle, Message::Send { from }) if *from == self.root.blocks => {
                 self.state = State::Sending;
+            }
+            (State::Idle, Message::SendPlain) if self.root.blocks == 0 => {
+                self.state = State::SendingPlain;
             }
             (State::Sent, Message::Stored) => return Ok(Next::Over),
             _ => return Err(Refusal::confused()),
@@ -110,8 +116,9 @@ impl Source {
                 cx.send(Message::Agreed { blocks });
                 Ok(Next::Wait)
             }
-            State::Sending if !cx.is_writable() => Ok(Next::Wait),
+            State::Sending | State::SendingPlain if !cx.is_writable() => Ok(Next::Wait),
             State::Sending => self.send_next(cx),
+            State::SendingPlain => self.send_plain(cx),
         }
     }
 
@@ -119,9 +126,7 @@ impl Source {
         let index = self.root.blocks;
         let len = block_len(self.len(), index);
         if len == 0 {
-            if self.file.metadata().map(|now| mark(&now))? != mark(&self.metadata) {
-                return Err(Refusal::changed());
-            }
+            self.check_unchanged()?;
             self.state = State::Sent;
             let digest = self.root.finish();
             cx.send(Message::Whole { digest });
@@ -130,11 +135,30 @@ impl Source {
         let frame = self.read_block(block_start(index), len)?;
         let digest = digest_of(&frame[BLOCK_HEADER_LEN..]);
         self.root.add(&digest);
-        match cx.send(complete_block(frame, index, &digest)) {
-            Sent::Queued => Ok(Next::Again),
-            // `on_drain` calls again.
-            Sent::HighWater | Sent::Closed | Sent::Dropped => Ok(Next::Wait),
+        Ok(after(cx.send(complete_block(frame, index, &digest))))
+    }
+
+    /// As `send_next`, without digests. What is written to the file while its last blocks leave is
+    /// not noticed.
+    fn send_plain(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        let index = self.root.blocks;
+        let len = block_len(self.len(), index);
+        if len == 0 {
+            self.check_unchanged()?;
+            self.state = State::Sent;
+            cx.send(Message::End);
+            return Ok(Next::Wait);
         }
+        self.root.blocks += 1;
+        let file = &self.file;
+        Ok(after(cx.send(PlainBlock { file, index, len })))
+    }
+
+    fn check_unchanged(&self) -> Result<(), Refusal> {
+        if self.file.metadata().map(|now| mark(&now))? != mark(&self.metadata) {
+            return Err(Refusal::changed());
+        }
+        Ok(())
     }
 
     /// Room for a header, and the block behind it: read to where nothing was written before.
@@ -151,6 +175,15 @@ impl Source {
         // There may have been more room than was asked for.
         frame.truncate(frame_len);
         Ok(frame)
+    }
+}
+
+/// What follows a block that was sent.
+fn after(sent: Sent) -> Next {
+    match sent {
+        Sent::Queued => Next::Again,
+        // `on_drain` calls again.
+        Sent::HighWater | Sent::Closed | Sent::Dropped => Next::Wait,
     }
 }
 

@@ -15,8 +15,10 @@
 //! | `14` | Block | source | its number (8), its digest (32), its bytes |
 //! | `15` | Whole | source | digest of the file (32): all blocks were sent |
 //! | `16` | Stored | sink | nothing: the file has its final name |
+//! | `17` | SendPlain | sink | nothing: it wants all blocks, and no digests |
+//! | `18` | Plain | source | the number of a block (8), its bytes: the answer to SendPlain |
 //! | `20` | Entry | server | `d`, `f` or `o` for anything else (1), length (8), name |
-//! | `21` | End | server | nothing: there are no further entries |
+//! | `21` | End | source | nothing: there are no further entries, or plain blocks |
 //! | `2f` | Refused | both | code (1), number of a block or all ones (8), text in UTF-8 |
 //!
 //! The *source* is whoever has the file, the *sink* whoever wants it. Both directions are one
@@ -27,6 +29,8 @@
 //! Knows neither files nor connections.
 
 use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use windlass::Outbox;
@@ -34,7 +38,7 @@ use windlass::framing::{
     Decoded, Decoder, EncodeError, Encoder, LengthField, LengthPrefixed, LengthPrefixedError, Step,
 };
 
-use super::digest::{BLOCK_LEN, DIGEST_LEN, Digest, WINDOW};
+use super::digest::{BLOCK_LEN, DIGEST_LEN, Digest, WINDOW, block_start};
 use super::refusal::{Code, Refusal};
 
 /// One message; what it says in bytes is borrowed from the frame.
@@ -71,6 +75,11 @@ pub(crate) enum Message<'a> {
         digest: Digest,
     },
     Stored,
+    SendPlain,
+    Plain {
+        index: u64,
+        bytes: &'a [u8],
+    },
     Entry {
         kind: u8,
         len: u64,
@@ -116,6 +125,11 @@ impl Message<'_> {
                 digest: rest.try_into().ok()?,
             },
             0x16 => rest.is_empty().then_some(Message::Stored)?,
+            0x17 => rest.is_empty().then_some(Message::SendPlain)?,
+            0x18 => {
+                let (index, bytes) = number(rest)?;
+                Message::Plain { index, bytes }
+            }
             0x20 => {
                 let (&kind, rest) = rest.split_first()?;
                 let (len, name) = number(rest)?;
@@ -159,6 +173,11 @@ impl Message<'_> {
             }
             Message::Whole { digest } => put(out, 0x15, digest),
             Message::Stored => out.push(0x16),
+            Message::SendPlain => out.push(0x17),
+            Message::Plain { index, bytes } => {
+                put(out, 0x18, &index.to_be_bytes());
+                out.extend(*bytes);
+            }
             Message::Entry { kind, len, name } => {
                 out.extend([0x20, *kind]);
                 out.extend(len.to_be_bytes());
@@ -244,6 +263,26 @@ impl Encoder<Message<'_>> for Wire {
 impl Encoder<Bytes> for Wire {
     fn encode(&mut self, block: Bytes, out: &mut Outbox) -> Result<(), EncodeError> {
         self.0.encode(block, out)
+    }
+}
+
+/// A Plain, whose bytes are sent from the file.
+pub(crate) struct PlainBlock<'a> {
+    pub(crate) file: &'a Arc<File>,
+    pub(crate) index: u64,
+    pub(crate) len: usize,
+}
+
+impl Encoder<PlainBlock<'_>> for Wire {
+    fn encode(&mut self, block: PlainBlock<'_>, out: &mut Outbox) -> Result<(), EncodeError> {
+        let index = block.index.to_be_bytes();
+        // A block fits.
+        let frame_len = (1 + index.len() + block.len) as u32;
+        out.put(&frame_len.to_be_bytes());
+        out.put(&[0x18]);
+        out.put(&index);
+        out.put_file(block.file, block_start(block.index), block.len);
+        Ok(())
     }
 }
 
