@@ -77,15 +77,13 @@ pub(crate) struct FileRange {
     pub(crate) len: usize,
 }
 
-/// What is to be written next.
+/// What is to be written next of a queue with files in it.
 pub(crate) enum Front<'a> {
-    /// All that is queued, as one slice.
-    All(&'a [u8]),
+    File(&'a FileRange),
     /// One slice, behind which a file follows.
     BeforeFile(&'a [u8]),
-    /// Several slices: see [`Outbox::gather`].
-    Several,
-    File(&'a FileRange),
+    /// Slices: see [`Outbox::gather`].
+    Slices,
 }
 
 impl Segment {
@@ -275,12 +273,16 @@ impl Outbox {
     }
 
     /// `input` is about to go away: copies what is still queued of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_input(&mut self, input: &[u8]) {
         self.input_len = 0;
-        if self.segments.is_empty() {
-            return;
+        if !self.segments.is_empty() {
+            self.settle_input(input);
         }
+    }
+
+    #[inline(never)]
+    fn settle_input(&mut self, input: &[u8]) {
         for segment in &mut self.segments {
             if let Segment::Input { start, len } = *segment {
                 *segment = Segment::Shared(Bytes::copy_from_slice(&input[start..start + len]));
@@ -288,20 +290,35 @@ impl Outbox {
         }
     }
 
-    /// What is to be written next.
+    /// The front of the queue as one slice, and whether that is all of it. While there are files in
+    /// the queue, see [`Outbox::front_of_files`].
     #[inline(always)]
-    pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> Front<'a> {
-        let bytes = match self.segments.front() {
-            None => return Front::All(&self.flat[self.flat_start..]),
-            Some(Segment::Flat(len)) => &self.flat[self.flat_start..][..*len],
-            Some(Segment::Shared(bytes)) => bytes,
-            Some(&Segment::Input { start, len }) => &input[start..start + len],
-            Some(Segment::File(range)) => return Front::File(range),
-        };
-        match self.segments.get(1) {
-            None => Front::All(bytes),
-            Some(Segment::File(_)) => Front::BeforeFile(bytes),
-            Some(_) => Front::Several,
+    pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], bool) {
+        match self.segments.front() {
+            None => (&self.flat[self.flat_start..], true),
+            Some(segment) => (self.slice(segment, input), self.segments.len() == 1),
+        }
+    }
+
+    /// What is to be written next of a queue with files in it.
+    pub(crate) fn front_of_files<'a>(&'a self, input: &'a [u8]) -> Front<'a> {
+        match (self.segments.front(), self.segments.get(1)) {
+            (Some(Segment::File(range)), _) => Front::File(range),
+            (Some(segment), Some(Segment::File(_))) => {
+                Front::BeforeFile(self.slice(segment, input))
+            }
+            _ => Front::Slices,
+        }
+    }
+
+    /// The bytes of the first segment.
+    #[inline(always)]
+    fn slice<'a>(&'a self, first: &'a Segment, input: &'a [u8]) -> &'a [u8] {
+        match first {
+            Segment::Flat(len) => &self.flat[self.flat_start..][..*len],
+            Segment::Shared(bytes) => bytes,
+            &Segment::Input { start, len } => &input[start..start + len],
+            Segment::File(_) => &[],
         }
     }
 
@@ -494,7 +511,11 @@ mod tests {
     fn drain(out: &mut Outbox, input: &[u8], step: usize) -> Vec<u8> {
         let mut all = Vec::new();
         while !out.is_empty() {
-            if let Front::File(range) = out.front(input) {
+            let slice = match out.front_of_files(input) {
+                Front::BeforeFile(slice) => Some(slice.to_vec()),
+                Front::File(_) | Front::Slices => None,
+            };
+            if let Front::File(range) = out.front_of_files(input) {
                 let mut piece = vec![0; range.len.min(step)];
                 range.file.read_exact_at(&mut piece, range.start).unwrap();
                 all.extend_from_slice(&piece);
@@ -503,11 +524,8 @@ mod tests {
             }
             let mut slices = [IoSlice::new(&[]); 3];
             let count = out.gather(input, &mut slices);
-            assert!(match out.front(input) {
-                Front::All(bytes) | Front::BeforeFile(bytes) => slices[0][..] == *bytes,
-                Front::Several => count > 1,
-                Front::File(_) => false,
-            });
+            assert!(slices[0].starts_with(out.front(input).0));
+            assert!(slice.is_none_or(|slice| count == 1 && slices[0][..] == slice));
             let mut taken = 0;
             for slice in &slices[..count] {
                 let part = slice.len().min(step - taken);

@@ -249,17 +249,13 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         // What is in memory is bounded by itself; a file may be of any length.
         let mut budget = core.budgets.bytes.max(1);
         while !core.fx.out.is_empty() && self.latch.has(Readiness::WRITABLE) && budget > 0 {
-            match write(&mut core.network, stream, &core.fx, input, budget) {
+            match write(&mut core.network, stream, &core.fx, input, &mut budget) {
                 // Of a file that is not what it was.
                 Ok(0) => {
                     self.conn.on(Event::Fail(CloseReason::Aborted), core.mark);
                     return;
                 }
-                Ok(len) => {
-                    let in_files = core.fx.out.in_files();
-                    core.fx.out.consume(len);
-                    budget = budget.saturating_sub(in_files - core.fx.out.in_files());
-                }
+                Ok(len) => core.fx.out.consume(len),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     add(&self.service.counters.would_block, 1);
                     self.latch = self.latch.without(Readiness::WRITABLE);
@@ -453,21 +449,44 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     }
 }
 
-/// One write of the front of the queue. Bytes in front of a file wait for its first ones, so that
-/// both leave in one segment.
-#[inline]
+/// One write of the front of the queue.
+#[inline(always)]
 fn write<N: Network>(
     network: &mut N,
     stream: &mut N::Stream,
     fx: &Effects,
     input: &[u8],
-    max_file_len: usize,
+    budget: &mut usize,
 ) -> io::Result<usize> {
-    match fx.out.front(input) {
-        Front::All(bytes) => network.write(stream, bytes),
+    if fx.out.in_files() > 0 {
+        return write_with_files(network, stream, fx, input, budget);
+    }
+    let (front, is_all) = fx.out.front(input);
+    if is_all {
+        network.write(stream, front)
+    } else {
+        write_vectored(network, stream, fx, input)
+    }
+}
+
+/// As `write`, of a queue with files in it. Bytes in front of a file wait for its first ones, so
+/// that both leave in one segment.
+#[inline(never)]
+fn write_with_files<N: Network>(
+    network: &mut N,
+    stream: &mut N::Stream,
+    fx: &Effects,
+    input: &[u8],
+    budget: &mut usize,
+) -> io::Result<usize> {
+    match fx.out.front_of_files(input) {
+        Front::File(range) => {
+            let sent = send_file(network, stream, fx, range, *budget)?;
+            *budget = budget.saturating_sub(sent);
+            Ok(sent)
+        }
         Front::BeforeFile(bytes) => network.write_more(stream, bytes),
-        Front::Several => write_vectored(network, stream, fx, input),
-        Front::File(range) => send_file(network, stream, fx, range, max_file_len),
+        Front::Slices => write_vectored(network, stream, fx, input),
     }
 }
 
