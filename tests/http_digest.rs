@@ -437,6 +437,22 @@ fn whoever_cannot_be_served_within_the_limits_is_answered_without_digests() {
 }
 
 #[test]
+fn what_took_too_long_for_one_request_goes_on_with_the_next() {
+    let folder = Folder::new("aside");
+    let mut world = World::of(folder.files_with(FileDigests {
+        max_wait: Duration::from_millis(1),
+        ..FileDigests::default()
+    }));
+    let ask = |world: &mut World| {
+        world.tick();
+        let answer = world.ask("HEAD", "/large", WANTS_REPR);
+        answer.field("repr-digest").map(str::to_owned)
+    };
+    assert_eq!(ask(&mut world), None);
+    assert_eq!(ask(&mut world), Some(digest(&large())));
+}
+
+#[test]
 fn a_place_is_free_again_once_its_peer_has_left() {
     let folder = Folder::new("places");
     let mut world = World::of(folder.files_with(FileDigests {

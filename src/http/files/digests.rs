@@ -79,7 +79,7 @@ use crate::http::response::{Response, put_field};
 /// | `max_hashed` | 256 KiB | the rest is hashed in later turns |
 /// | `max_kept` | 1,024 | those of the file that was not asked for the longest are forgotten |
 /// | `max_waiting` | 1,024 | further requests are answered at once, without digests |
-/// | `max_wait` | 10 s | the request is answered, without digests |
+/// | `max_wait` | 10 s | the request is answered, without digests; the next one goes on |
 ///
 /// Who is answered without digests gets the tag of time and length, and a condition with the
 /// other one does not hold. What is kept of a file takes about 300 bytes; a request that waits, its
@@ -219,6 +219,11 @@ struct Errand {
 impl Errand {
     fn go_on(mut self, digests: &Rc<Digests>, asked: &Asked<'_>, now: Instant) -> Response {
         self.is_over = now.saturating_duration_since(self.began) > digests.settings.max_wait;
+        if self.is_over
+            && let Some(job) = self.job.take()
+        {
+            digests.hashing.set_aside(job);
+        }
         loop {
             let subject = match self.plan(digests, asked) {
                 Ok((plan, values)) => return self.answer(plan, values, asked),

@@ -20,6 +20,8 @@ pub(super) struct Hashing {
     kept: RefCell<Kept>,
     /// Those under way: whoever wants the same one waits for the same job.
     jobs: RefCell<Vec<Weak<RefCell<Work>>>>,
+    /// One that somebody had no time to wait for.
+    set_aside: Cell<Option<Job>>,
     buffer: RefCell<Vec<u8>>,
 }
 
@@ -45,6 +47,7 @@ impl Hashing {
             budget: Budget::new(budget),
             kept: RefCell::new(Kept::new(max_kept)),
             jobs: RefCell::default(),
+            set_aside: Cell::default(),
             buffer: RefCell::default(),
         }
     }
@@ -72,6 +75,11 @@ impl Hashing {
             jobs.push(Rc::downgrade(&work));
             work
         }))
+    }
+
+    /// Keeps what was done of a job, in the place of the one before, for whoever asks next.
+    pub(super) fn set_aside(&self, job: Job) {
+        self.set_aside.set(Some(job));
     }
 
     /// Goes on with a job, as far as the budget allows. `file` is what it is about.
