@@ -378,7 +378,10 @@ fn without_digests_a_file_that_is_changed_or_cut_on_the_way_gets_no_name() {
     assert_eq!(peer.receive().0, 0x10);
     fs::write(&file, "behind it").unwrap();
     peer.send(Message::SendPlain);
-    assert_eq!(peer.receive().0, 0x18);
+    assert_eq!(peer.receive(), (0x18, 6_u64.to_be_bytes().to_vec()));
+    let mut bytes = [0; 6];
+    peer.0.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"behind");
     check_refused(peer.receive(), Code::Changed);
 
     // It is not as long as was said: its connection is cut off.

@@ -116,8 +116,8 @@ pub(crate) struct Sink {
     fsync: Fsync,
     /// Bytes that had not to be sent: once the rest was asked for.
     kept: Option<u64>,
-    /// No digests are wanted.
-    is_plain: bool,
+    /// How many bytes have come, if no digests are wanted.
+    plain: Option<u64>,
 }
 
 impl Sink {
@@ -134,7 +134,7 @@ impl Sink {
             claims: Claims::new(held_len, len, slices),
             fsync,
             kept: None,
-            is_plain: false,
+            plain: None,
         })
     }
 
@@ -148,7 +148,7 @@ impl Sink {
     ) -> Result<Sink, Refusal> {
         partial.file.set_len(0)?;
         let mut sink = Sink::new(partial, len, fsync, slices)?;
-        sink.is_plain = true;
+        sink.plain = Some(0);
         Ok(sink)
     }
 
@@ -157,12 +157,12 @@ impl Sink {
     }
 
     pub(crate) fn is_plain(&self) -> bool {
-        self.is_plain
+        self.plain.is_some()
     }
 
     /// Bytes that are here, and right as far as that is looked at.
     pub(crate) fn position(&self) -> u64 {
-        self.claims.position()
+        self.plain.unwrap_or_else(|| self.claims.position())
     }
 
     /// Bytes that had not to be sent.
@@ -175,7 +175,7 @@ impl Sink {
         message: &Message<'_>,
         cx: &mut Context<'_, Wire>,
     ) -> Result<Next, Refusal> {
-        let is_receiving = self.kept.is_some() && !self.is_plain;
+        let is_receiving = self.kept.is_some() && self.plain.is_none();
         match *message {
             Message::Agreed { blocks } => {
                 self.claims.on_agreed(blocks)?;
@@ -201,13 +201,20 @@ impl Sink {
                 }
                 self.store(cx)
             }
-            Message::Plain { index, bytes } if self.is_plain => {
-                self.check_next(index, bytes)?;
-                self.partial.file.write_all_at(bytes, block_start(index))?;
-                self.claims.root.blocks += 1;
+            Message::Plain { len }
+                if self.kept.is_some() && self.plain == Some(0) && len == self.len() =>
+            {
                 Ok(Next::Wait)
             }
-            Message::End if self.is_plain && self.position() == self.len() => self.store(cx),
+            Message::Bytes(bytes) => {
+                let Some(position) = &mut self.plain else {
+                    return Err(Refusal::confused());
+                };
+                self.partial.file.write_all_at(bytes, *position)?;
+                *position += bytes.len() as u64;
+                Ok(Next::Wait)
+            }
+            Message::End if self.plain == Some(self.len()) => self.store(cx),
             _ => Err(Refusal::confused()),
         }
     }
@@ -238,7 +245,7 @@ impl Sink {
         file.set_len(kept)?;
         self.kept = Some(kept);
         let from = self.claims.agreed();
-        cx.send(if self.is_plain {
+        cx.send(if self.is_plain() {
             Message::SendPlain
         } else {
             Message::Send { from }

@@ -2,7 +2,7 @@
 //!
 //! One step at a time: a slice of hashing or one block, then it is others' turn. A block is read,
 //! hashed and sent as a whole: the more files are under way, the longer a turn takes. A sink that
-//! wants no digests gets blocks that are neither read nor hashed, but sent from where they lie.
+//! wants no digests gets bytes that are neither read nor hashed, but sent from where they lie.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ use super::digest::{
 };
 use super::refusal::Refusal;
 use super::step::Next;
-use super::wire::{BLOCK_HEADER_LEN, Message, PlainBlock, Wire, complete_block};
+use super::wire::{BLOCK_HEADER_LEN, Message, Stretch, Wire, complete_block};
 
 /// A file on its way out.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ enum State {
         hashing: Hashing,
     },
     Sending,
-    SendingPlain,
+    /// Without digests: so many bytes were sent.
+    SendingPlain(u64),
     Sent,
 }
 
@@ -61,7 +62,10 @@ impl Source {
 
     /// Bytes that the sink has, or was sent.
     pub(crate) fn position(&self) -> u64 {
-        block_start(self.root.blocks).min(self.len())
+        match self.state {
+            State::SendingPlain(position) => position,
+            _ => block_start(self.root.blocks).min(self.len()),
+        }
     }
 
     pub(crate) fn on_message(&mut self, message: &Message<'_>) -> Result<Next, Refusal> {
@@ -81,7 +85,7 @@ impl Source {
                 self.state = State::Sending;
             }
             (State::Idle, Message::SendPlain) if self.root.blocks == 0 => {
-                self.state = State::SendingPlain;
+                self.state = State::SendingPlain(0);
             }
             (State::Sent, Message::Stored) => return Ok(Next::Over),
             _ => return Err(Refusal::confused()),
@@ -116,9 +120,9 @@ impl Source {
                 cx.send(Message::Agreed { blocks });
                 Ok(Next::Wait)
             }
-            State::Sending | State::SendingPlain if !cx.is_writable() => Ok(Next::Wait),
+            State::Sending | State::SendingPlain(_) if !cx.is_writable() => Ok(Next::Wait),
             State::Sending => self.send_next(cx),
-            State::SendingPlain => self.send_plain(cx),
+            &mut State::SendingPlain(start) => self.send_plain(start, cx),
         }
     }
 
@@ -138,20 +142,24 @@ impl Source {
         Ok(after(cx.send(complete_block(frame, index, &digest))))
     }
 
-    /// As `send_next`, without digests. What is written to the file while its last blocks leave is
+    /// As `send_next`, without digests. What is written to the file while its last bytes leave is
     /// not noticed.
-    fn send_plain(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
-        let index = self.root.blocks;
-        let len = block_len(self.len(), index);
+    fn send_plain(&mut self, start: u64, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        if start == 0 {
+            cx.send(Message::Plain { len: self.len() });
+        }
+        let len = (self.len() - start).min(MAX_STRETCH_LEN);
         if len == 0 {
             self.check_unchanged()?;
             self.state = State::Sent;
             cx.send(Message::End);
             return Ok(Next::Wait);
         }
-        self.root.blocks += 1;
+        self.state = State::SendingPlain(start + len);
         let file = &self.file;
-        Ok(after(cx.send(PlainBlock { file, index, len })))
+        // It is at most MAX_STRETCH_LEN.
+        let len = len as usize;
+        Ok(after(cx.send(Stretch { file, start, len })))
     }
 
     fn check_unchanged(&self) -> Result<(), Refusal> {
@@ -178,7 +186,10 @@ impl Source {
     }
 }
 
-/// What follows a block that was sent.
+/// Bytes that are queued at once to be sent from where they lie.
+const MAX_STRETCH_LEN: u64 = 1 << 30;
+
+/// What follows when something was sent.
 fn after(sent: Sent) -> Next {
     match sent {
         Sent::Queued => Next::Again,

@@ -15,10 +15,10 @@
 //! | `14` | Block | source | its number (8), its digest (32), its bytes |
 //! | `15` | Whole | source | digest of the file (32): all blocks were sent |
 //! | `16` | Stored | sink | nothing: the file has its final name |
-//! | `17` | SendPlain | sink | nothing: it wants all blocks, and no digests |
-//! | `18` | Plain | source | the number of a block (8), its bytes: the answer to SendPlain |
+//! | `17` | SendPlain | sink | nothing: it wants all of the file, and no digests |
+//! | `18` | Plain | source | length (8): so many bytes follow behind this frame, as they are |
 //! | `20` | Entry | server | `d`, `f` or `o` for anything else (1), length (8), name |
-//! | `21` | End | source | nothing: there are no further entries, or plain blocks |
+//! | `21` | End | source | nothing: there are no further entries, or bytes of the file |
 //! | `2f` | Refused | both | code (1), number of a block or all ones (8), text in UTF-8 |
 //!
 //! The *source* is whoever has the file, the *sink* whoever wants it. Both directions are one
@@ -38,7 +38,7 @@ use windlass::framing::{
     Decoded, Decoder, EncodeError, Encoder, LengthField, LengthPrefixed, LengthPrefixedError, Step,
 };
 
-use super::digest::{BLOCK_LEN, DIGEST_LEN, Digest, WINDOW, block_start};
+use super::digest::{BLOCK_LEN, DIGEST_LEN, Digest, WINDOW};
 use super::refusal::{Code, Refusal};
 
 /// One message; what it says in bytes is borrowed from the frame.
@@ -77,9 +77,10 @@ pub(crate) enum Message<'a> {
     Stored,
     SendPlain,
     Plain {
-        index: u64,
-        bytes: &'a [u8],
+        len: u64,
     },
+    /// Some of the bytes behind Plain, which are no frame.
+    Bytes(&'a [u8]),
     Entry {
         kind: u8,
         len: u64,
@@ -126,10 +127,7 @@ impl Message<'_> {
             },
             0x16 => rest.is_empty().then_some(Message::Stored)?,
             0x17 => rest.is_empty().then_some(Message::SendPlain)?,
-            0x18 => {
-                let (index, bytes) = number(rest)?;
-                Message::Plain { index, bytes }
-            }
+            0x18 => Message::Plain { len: last(rest)? },
             0x20 => {
                 let (&kind, rest) = rest.split_first()?;
                 let (len, name) = number(rest)?;
@@ -174,10 +172,8 @@ impl Message<'_> {
             Message::Whole { digest } => put(out, 0x15, digest),
             Message::Stored => out.push(0x16),
             Message::SendPlain => out.push(0x17),
-            Message::Plain { index, bytes } => {
-                put(out, 0x18, &index.to_be_bytes());
-                out.extend(*bytes);
-            }
+            Message::Plain { len } => put(out, 0x18, &len.to_be_bytes()),
+            Message::Bytes(bytes) => out.extend(*bytes),
             Message::Entry { kind, len, name } => {
                 out.extend([0x20, *kind]);
                 out.extend(len.to_be_bytes());
@@ -220,11 +216,18 @@ fn last(bytes: &[u8]) -> Option<u64> {
 
 /// The framing of messages.
 #[derive(Debug)]
-pub(crate) struct Wire(LengthPrefixed);
+pub(crate) struct Wire {
+    frames: LengthPrefixed,
+    /// Bytes that follow as they are.
+    plain: u64,
+}
 
 impl Default for Wire {
     fn default() -> Wire {
-        Wire(LengthPrefixed::new(LengthField::U32).with_max_len(MAX_LEN))
+        Wire {
+            frames: LengthPrefixed::new(LengthField::U32).with_max_len(MAX_LEN),
+            plain: 0,
+        }
     }
 }
 
@@ -233,21 +236,32 @@ impl Decoder for Wire {
     type Error = WireError;
 
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Self> {
-        Ok(match self.0.decode(input).map_err(WireError::Framing)? {
-            Step::Frame { frame, consumed } => Step::Frame {
-                frame: Message::parse(frame).ok_or(WireError::Unknown)?,
-                consumed,
+        if self.plain > 0 && !input.is_empty() {
+            let consumed = usize::try_from(self.plain).map_or(input.len(), |n| n.min(input.len()));
+            self.plain -= consumed as u64;
+            let frame = Message::Bytes(&input[..consumed]);
+            return Ok(Step::Frame { frame, consumed });
+        }
+        Ok(
+            match self.frames.decode(input).map_err(WireError::Framing)? {
+                Step::Frame { frame, consumed } => {
+                    let frame = Message::parse(frame).ok_or(WireError::Unknown)?;
+                    if let Message::Plain { len } = frame {
+                        self.plain = len;
+                    }
+                    Step::Frame { frame, consumed }
+                }
+                Step::Skip { consumed, .. } => Step::Skip {
+                    consumed,
+                    report: None,
+                },
+                Step::More { needed } => Step::More { needed },
             },
-            Step::Skip { consumed, .. } => Step::Skip {
-                consumed,
-                report: None,
-            },
-            Step::More { needed } => Step::More { needed },
-        })
+        )
     }
 
     fn max_pending(&self) -> Option<usize> {
-        self.0.max_pending()
+        self.frames.max_pending()
     }
 }
 
@@ -255,33 +269,27 @@ impl Encoder<Message<'_>> for Wire {
     fn encode(&mut self, message: Message<'_>, out: &mut Outbox) -> Result<(), EncodeError> {
         let mut bytes = Vec::new();
         message.write(&mut bytes);
-        self.0.encode(bytes, out)
+        self.frames.encode(bytes, out)
     }
 }
 
 /// A Block that is complete.
 impl Encoder<Bytes> for Wire {
     fn encode(&mut self, block: Bytes, out: &mut Outbox) -> Result<(), EncodeError> {
-        self.0.encode(block, out)
+        self.frames.encode(block, out)
     }
 }
 
-/// A Plain, whose bytes are sent from the file.
-pub(crate) struct PlainBlock<'a> {
+/// Bytes behind Plain, from where they lie.
+pub(crate) struct Stretch<'a> {
     pub(crate) file: &'a Arc<File>,
-    pub(crate) index: u64,
+    pub(crate) start: u64,
     pub(crate) len: usize,
 }
 
-impl Encoder<PlainBlock<'_>> for Wire {
-    fn encode(&mut self, block: PlainBlock<'_>, out: &mut Outbox) -> Result<(), EncodeError> {
-        let index = block.index.to_be_bytes();
-        // A block fits.
-        let frame_len = (1 + index.len() + block.len) as u32;
-        out.put(&frame_len.to_be_bytes());
-        out.put(&[0x18]);
-        out.put(&index);
-        out.put_file(block.file, block_start(block.index), block.len);
+impl Encoder<Stretch<'_>> for Wire {
+    fn encode(&mut self, stretch: Stretch<'_>, out: &mut Outbox) -> Result<(), EncodeError> {
+        out.put_file(stretch.file, stretch.start, stretch.len);
         Ok(())
     }
 }
