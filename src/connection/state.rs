@@ -7,7 +7,11 @@
 use crate::close::CloseReason;
 
 /// Where a connection stands.
+///
+/// Told by a byte of its own, not by gaps in what a `CloseReason` may be: it is asked for several
+/// times with every event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum State {
     /// We are connecting; what happens next once that succeeded.
     Connecting(Then),
@@ -21,10 +25,10 @@ pub(crate) enum State {
     WriteClosed,
     /// No further frame is delivered; what is queued is still owed to the peer.
     Draining {
-        /// Why the connection ends.
-        reason: CloseReason,
         /// The peer's FIN has come: nothing can arrive any more.
         peer_done: bool,
+        /// Why the connection ends.
+        reason: CloseReason,
     },
     /// Our FIN is out. Input is thrown away until the peer's FIN, a byte cap or a deadline,
     /// because closing with unread input makes the kernel send RST, which can destroy our last
