@@ -221,11 +221,10 @@ fn without_quoted(mut text: &[u8]) -> Option<&[u8]> {
 
 /// Refuses trailer fields that are malformed, too many, or decide about framing, routing or the
 /// connection (RFC 9110, section 6.5.1).
-fn check_trailers(lines: &[u8], limits: &Limits) -> Result<(), RequestError> {
-    let mut at = 0;
+fn check_trailers(mut lines: &[u8], limits: &Limits) -> Result<(), RequestError> {
     for _ in 0..=limits.max_fields {
-        match trailer(lines, at) {
-            Ok(Some(next)) => at = next,
+        match trailer(lines) {
+            Ok(Some(rest)) => lines = rest,
             Ok(None) => return Ok(()),
             Err(Stop::Refused(error)) => return Err(error),
             // A whole run of lines ends within a line only if that has a CR where it must not.
@@ -237,18 +236,17 @@ fn check_trailers(lines: &[u8], limits: &Limits) -> Result<(), RequestError> {
     })
 }
 
-/// Where the line behind the trailer field at `at` begins; `None` behind the last one.
-fn trailer(lines: &[u8], at: usize) -> Result<Option<usize>, Stop> {
-    let Some(colon) = scan::name_end(lines, at)? else {
+/// What is left behind the trailer field that `lines` begins with; `None` behind the last one.
+fn trailer(lines: &[u8]) -> Result<Option<&[u8]>, Stop> {
+    let Some((name, value)) = scan::name(lines)? else {
         return Ok(None);
     };
-    let next = scan::skip_value(lines, colon + 1)?;
-    let name = &lines[at..colon];
+    let rest = scan::skip_value(value)?;
     let is_it = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
     if FORBIDDEN_TRAILERS.iter().any(is_it) {
         return Err(RequestError::Trailer.into());
     }
-    Ok(Some(next))
+    Ok(Some(rest))
 }
 
 /// Bytes of the line with a chunk's size: digits, extensions and the line's end.

@@ -11,7 +11,7 @@ use super::error::RequestError;
 use super::fields::Fields;
 use super::limits::Limits;
 use super::method::{Method, Version};
-use super::scan::{self, Stop};
+use super::scan::{self, Found, Stop};
 use super::summary::{Expectation, Known, Length, Marks, Summary};
 use super::target::{self, Target};
 
@@ -53,11 +53,11 @@ impl<'a> Head<'a> {
 
     #[inline(always)]
     fn scan(window: &'a [u8], limits: &Limits) -> Result<Head<'a>, Stop> {
-        let line = RequestLine::scan(window, limits)?;
-        let mut at = line.len;
+        let (line, lines) = RequestLine::scan(window, limits)?;
+        let mut rest = lines;
         let mut summary = Summary::new();
         let mut fields_left = limits.max_fields;
-        while let Some(colon) = scan::name_end(window, at)? {
+        while let Some((name, behind)) = scan::name(rest)? {
             if fields_left == 0 {
                 return Err(RequestError::TooManyFields {
                     limit: limits.max_fields,
@@ -65,23 +65,23 @@ impl<'a> Head<'a> {
                 .into());
             }
             fields_left -= 1;
-            at = match Known::of(&window[at..colon]) {
-                None => scan::skip_value(window, colon + 1)?,
+            rest = match Known::of(name) {
+                None => scan::skip_value(behind)?,
                 Some(Known::Host) => {
-                    let (host, next) = host(window, colon + 1)?;
+                    let (host, rest) = host(behind)?;
                     summary.on_host(host)?;
-                    next
+                    rest
                 }
                 Some(name) => {
-                    let (value, next) = scan::value(window, colon + 1)?;
+                    let (value, rest) = scan::value(behind)?;
                     summary.on_field(name, value)?;
-                    next
+                    rest
                 }
             };
         }
         let (host, length) = summary.finish(line.version)?;
         Ok(Head {
-            bytes: &window[..at + LINE_END.len()],
+            bytes: &window[..window.len() - rest.len() + LINE_END.len()],
             path: line.target.path,
             query: line.target.query,
             host: line.target.authority.unwrap_or(host),
@@ -89,7 +89,7 @@ impl<'a> Head<'a> {
             // They are below the limit of a head, which fits.
             method_len: line.method_len as u32,
             target_len: line.target_len as u32,
-            fields_start: line.len as u32,
+            fields_start: (window.len() - lines.len()) as u32,
             method: line.method,
             version: line.version,
             marks: summary.marks,
@@ -202,100 +202,107 @@ struct RequestLine<'a> {
     method_len: usize,
     target_len: usize,
     target: Target<'a>,
-    /// Its length, line end included.
-    len: usize,
 }
 
 impl<'a> RequestLine<'a> {
+    /// The line that `window` begins with, and what is left behind it.
     #[inline(always)]
-    fn scan(window: &'a [u8], limits: &Limits) -> Result<RequestLine<'a>, Stop> {
-        let (method, method_len) = if scan::begins_with(window, 0, b"GET ") {
-            (Method::Get, 3)
-        } else {
-            method(window)?
-        };
-        let start = method_len + 1;
-        let path_end = scan::run(window, start, &scan::IS_PATH);
-        let query_end = match window.get(path_end) {
-            Some(b'?') => scan::run(window, path_end + 1, &scan::IS_TARGET),
-            _ => path_end,
-        };
-        let end = match window.get(query_end) {
-            Some(b' ') if query_end > start => query_end,
-            _ => target_end(window, start, limits)?,
-        };
-        if end - start > limits.max_target_len {
-            return Err(target_too_long(limits).into());
-        }
-        let (version, len) = if scan::begins_with(window, end + 1, b"HTTP/1.1")
-            && scan::begins_with(window, end + 9, b"\r\n")
-        {
-            (Version::Http11, end + 11)
-        } else {
-            other_version(window, end + 1)?
-        };
-        let is_origin_form = window[start] == b'/' && method != Method::Connect;
-        let target = if is_origin_form && end == query_end {
-            let query: &[u8] = match end - path_end {
-                0 => &[],
-                _ => &window[path_end + 1..end],
-            };
-            Target {
-                path: &window[start..path_end],
-                query,
-                authority: None,
+    fn scan(window: &'a [u8], limits: &Limits) -> Result<(RequestLine<'a>, &'a [u8]), Stop> {
+        let (method, method_len, text) = match window.split_first_chunk() {
+            Some((start, text)) if u32::from_le_bytes(*start) == u32::from_le_bytes(*b"GET ") => {
+                (Method::Get, 3, text)
             }
-        } else {
-            target::parse(method, &window[start..end])?
+            _ => method(window)?,
         };
-        Ok(RequestLine {
+        let behind_path = scan::behind_path(text);
+        let (query, rest): (&[u8], _) = match behind_path {
+            [b'?', query @ ..] => {
+                let rest = scan::behind(query, &scan::IS_TARGET);
+                (scan::before(query, rest), rest)
+            }
+            _ => (&[], behind_path),
+        };
+        if let Some(lines) = rest.strip_prefix(b" HTTP/1.1\r\n")
+            && text[0] == b'/'
+            && method != Method::Connect
+        {
+            let target_len = text.len() - rest.len();
+            if target_len > limits.max_target_len {
+                return Err(target_too_long(limits).into());
+            }
+            let line = RequestLine {
+                method,
+                version: Version::Http11,
+                method_len,
+                target_len,
+                target: Target {
+                    path: scan::before(text, behind_path),
+                    query,
+                    authority: None,
+                },
+            };
+            return Ok((line, lines));
+        }
+        RequestLine::unusual(method, method_len, text, limits)
+    }
+
+    /// One that is wrong, or right in a rare way.
+    #[cold]
+    fn unusual(
+        method: Method,
+        method_len: usize,
+        text: &'a [u8],
+        limits: &Limits,
+    ) -> Result<(RequestLine<'a>, &'a [u8]), Stop> {
+        let (target, rest) = target(text, limits)?;
+        let (version, lines) = version(rest)?;
+        let line = RequestLine {
             method,
             version,
             method_len,
-            target_len: end - start,
-            target,
-            len,
-        })
+            target_len: target.len(),
+            target: target::parse(method, target)?,
+        };
+        Ok((line, lines))
     }
 }
 
-/// The method at the beginning, and its length.
-fn method(window: &[u8]) -> Result<(Method, usize), Stop> {
-    let end = scan::run(window, 0, &scan::IS_TOKEN);
-    match window.get(end) {
-        Some(b' ') if end > 0 => Ok((Method::of(&window[..end]), end)),
-        None => Err(Stop::Unfinished),
-        Some(_) => Err(RequestError::RequestLine.into()),
+/// The method that `window` begins with, its length, and what is left behind the space.
+fn method(window: &[u8]) -> Result<(Method, usize, &[u8]), Stop> {
+    let rest = scan::behind(window, &scan::IS_TOKEN);
+    let name = scan::before(window, rest);
+    match rest {
+        [b' ', rest @ ..] if !name.is_empty() => Ok((Method::of(name), name.len(), rest)),
+        [] => Err(Stop::Unfinished),
+        _ => Err(RequestError::RequestLine.into()),
     }
 }
 
-/// Where the target that begins at `start` ends. Bytes outside of ASCII have to be percent-encoded
-/// (RFC 3986, section 2).
-#[cold]
-fn target_end(window: &[u8], start: usize, limits: &Limits) -> Result<usize, Stop> {
-    let end = scan::run(window, start, &scan::IS_VISIBLE);
-    if end - start > limits.max_target_len {
+/// The target that `text` begins with, and what is left behind the space. Bytes outside of ASCII
+/// have to be percent-encoded (RFC 3986, section 2).
+fn target<'a>(text: &'a [u8], limits: &Limits) -> Result<Found<'a>, Stop> {
+    let rest = scan::behind(text, &scan::IS_VISIBLE);
+    let target = scan::before(text, rest);
+    if target.len() > limits.max_target_len {
         return Err(target_too_long(limits).into());
     }
-    match window.get(end) {
-        Some(b' ') if end > start => Ok(end),
-        None => Err(Stop::Unfinished),
-        Some(0x80..) => Err(RequestError::Target.into()),
-        Some(_) => Err(RequestError::RequestLine.into()),
+    match rest {
+        [b' ', rest @ ..] if !target.is_empty() => Ok((target, rest)),
+        [] => Err(Stop::Unfinished),
+        [0x80..=0xff, ..] => Err(RequestError::Target.into()),
+        _ => Err(RequestError::RequestLine.into()),
     }
 }
 
-/// The version that begins at `start`, and where its line ends. One that we do not speak is one
-/// thing, and something that is no version another (RFC 9112, section 2.3: `HTTP/` digit `.` digit,
-/// in capitals). Which it is shows when the line is complete.
-#[cold]
-fn other_version(window: &[u8], start: usize) -> Result<(Version, usize), Stop> {
-    let rest = &window[start..];
-    let end = memchr(b'\n', rest).ok_or(Stop::Unfinished)?;
-    let next = start + end + 1;
-    match &rest[..end] {
-        b"HTTP/1.0\r" => Ok((Version::Http10, next)),
-        b"HTTP/1.1\r" => Ok((Version::Http11, next)),
+/// The version that `text` begins with, and what is left behind its line. One that we do not speak
+/// is one thing, and something that is no version another (RFC 9112, section 2.3: `HTTP/` digit `.`
+/// digit, in capitals). Which it is shows when the line is complete.
+fn version(text: &[u8]) -> Result<(Version, &[u8]), Stop> {
+    let end = memchr(b'\n', text).ok_or(Stop::Unfinished)?;
+    let lines = &text[end + 1..];
+    match &text[..end] {
+        b"HTTP/1.0\r" => Ok((Version::Http10, lines)),
+        b"HTTP/1.1\r" => Ok((Version::Http11, lines)),
         b"HTTP/1.0" | b"HTTP/1.1" => Err(RequestError::LineEnding.into()),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r']
         | [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
@@ -307,35 +314,35 @@ fn other_version(window: &[u8], start: usize) -> Result<(Version, usize), Stop> 
     }
 }
 
-/// The value of `Host` that begins at `at`, and where the next line begins.
+/// The value of `Host` that `bytes` begins with, and what is left behind its line.
 #[inline(always)]
-fn host(window: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
+fn host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
     // Nearly always it is a host behind a space, which is all that has to be found out about it.
-    let start = at + 1;
-    if window.get(at) == Some(&b' ')
-        && let Some(end) = target::authority_end(window, start)
-        && scan::begins_with(window, end, LINE_END)
+    if let [b' ', text @ ..] = bytes
+        && let Some(rest) = target::behind_authority(text)
+        && let Some(lines) = rest.strip_prefix(LINE_END)
     {
-        return Ok((&window[start..end], end + LINE_END.len()));
+        return Ok((scan::before(text, rest), lines));
     }
-    any_host(window, at)
+    any_host(bytes)
 }
 
 #[cold]
-fn any_host(window: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
-    let (host, next) = scan::value(window, at)?;
+fn any_host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
+    let (host, rest) = scan::value(bytes)?;
     if !target::is_authority(host) {
         return Err(RequestError::Host.into());
     }
-    Ok((host, next))
+    Ok((host, rest))
 }
 
 /// What is too long of a head that does not end within its limit.
 #[cold]
 fn too_long(window: &[u8], limits: &Limits) -> RequestError {
     let target_start = memchr(b' ', window).map_or(window.len(), |space| space + 1);
-    let target_end = scan::run(window, target_start, &scan::IS_VISIBLE);
-    if target_end - target_start > limits.max_target_len {
+    let text = &window[target_start..];
+    let rest = scan::behind(text, &scan::IS_VISIBLE);
+    if text.len() - rest.len() > limits.max_target_len {
         return target_too_long(limits);
     }
     RequestError::HeadTooLong {

@@ -1,7 +1,7 @@
 //! The bytes of a head and of a trailer: which of them may stand where, and field lines.
 //!
-//! Looks at each byte once, many at a time where that is possible. Pure: bytes in, positions out.
-//! Knows nothing of what a field means.
+//! Looks at each byte once, many at a time where that is possible. Pure: bytes in, what is left of
+//! them out. Knows nothing of what a field means.
 
 use super::error::RequestError;
 
@@ -19,24 +19,31 @@ impl From<RequestError> for Stop {
     }
 }
 
+/// What was found, and what is left behind it.
+pub(super) type Found<'a> = (&'a [u8], &'a [u8]);
+
 /// A set of bytes.
 pub(super) type Set = [bool; 256];
 
-/// Where the bytes of `set` that begin at `at` end.
+/// What is left of `bytes` behind those of `set` that it begins with.
+///
+/// What is left is always told by a slice, never by a number: the compiler knows that it is a part
+/// of what there was, and checks no bounds.
 #[inline(always)]
-pub(super) fn run(bytes: &[u8], mut at: usize, set: &Set) -> usize {
-    // Eight at a time, because that takes one check of the bounds.
+pub(super) fn behind<'a>(bytes: &'a [u8], set: &Set) -> &'a [u8] {
+    let mut at = 0;
+    // Eight at a time, because that takes one look at how many there are.
     while let Some(&[a, b, c, d, e, f, g, h]) = bytes[at..].first_chunk() {
         let is_in = |byte: u8| set[usize::from(byte)];
         at += match () {
-            () if !is_in(a) => return at,
-            () if !is_in(b) => return at + 1,
-            () if !is_in(c) => return at + 2,
-            () if !is_in(d) => return at + 3,
-            () if !is_in(e) => return at + 4,
-            () if !is_in(f) => return at + 5,
-            () if !is_in(g) => return at + 6,
-            () if !is_in(h) => return at + 7,
+            () if !is_in(a) => return &bytes[at..],
+            () if !is_in(b) => return &bytes[at + 1..],
+            () if !is_in(c) => return &bytes[at + 2..],
+            () if !is_in(d) => return &bytes[at + 3..],
+            () if !is_in(e) => return &bytes[at + 4..],
+            () if !is_in(f) => return &bytes[at + 5..],
+            () if !is_in(g) => return &bytes[at + 6..],
+            () if !is_in(h) => return &bytes[at + 7..],
             () => 8,
         };
     }
@@ -45,103 +52,139 @@ pub(super) fn run(bytes: &[u8], mut at: usize, set: &Set) -> usize {
     {
         at += 1;
     }
-    at
+    &bytes[at..]
 }
 
-/// Whether these bytes are the ones at `at`.
+/// As [`behind`], where most bytes are usual ones, eight of which are looked at at once.
+///
+/// `unusual_in` marks, by its highest bit, the lowest byte of a word that may not be in the set;
+/// the bits above that one say nothing.
 #[inline(always)]
-pub(super) fn begins_with<const N: usize>(bytes: &[u8], at: usize, expected: &[u8; N]) -> bool {
-    // By number, because arrays are compared byte by byte in a chain of conditions.
-    let word = |bytes: &[u8; N]| {
-        let mut word = [0; 8];
-        word[..N].copy_from_slice(bytes);
-        u64::from_le_bytes(word)
-    };
-    let found = bytes.get(at..).and_then(<[u8]>::first_chunk::<N>);
-    found.is_some_and(|found| word(found) == word(expected))
-}
-
-/// Where the bytes of a field's value that begin at `at` end (RFC 9110, section 5.5).
-#[inline(always)]
-fn value_run(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let stops = controls_in(u64::from_le_bytes(*chunk));
-        if stops == 0 {
-            at += chunk.len();
+fn behind_usual<'a>(mut bytes: &'a [u8], unusual_in: fn(u64) -> u64, set: &Set) -> &'a [u8] {
+    while let Some((word, rest)) = bytes.split_first_chunk::<8>() {
+        let unusual = unusual_in(u64::from_le_bytes(*word)) & eight(0x80);
+        if unusual == 0 {
+            bytes = rest;
             continue;
         }
-        at += (stops.trailing_zeros() / 8) as usize;
-        if bytes[at] != b'\t' {
-            return at;
+        bytes = &bytes[(unusual.trailing_zeros() / 8) as usize..];
+        match bytes {
+            [byte, rest @ ..] if set[usize::from(*byte)] => bytes = rest,
+            _ => return bytes,
         }
-        at += 1;
     }
-    run(bytes, at, &IS_VALUE)
+    while let [byte, rest @ ..] = bytes
+        && set[usize::from(*byte)]
+    {
+        bytes = rest;
+    }
+    bytes
 }
 
-/// The highest bit of the lowest byte that is a control character, if there is one; those above it
-/// say nothing.
+/// What `bytes` begins with, if `rest` is what is left of it.
 #[inline(always)]
-fn controls_in(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGHS: u64 = ONES << 7;
-    // A byte below 0x20 borrows from the ones above it, never from the ones below.
-    let low = word.wrapping_sub(ONES * 0x20) & !word;
-    let no_delete = word ^ (ONES * 0x7f);
-    let delete = no_delete.wrapping_sub(ONES) & !no_delete;
-    (low | delete) & HIGHS
+pub(super) fn before<'a>(bytes: &'a [u8], rest: &[u8]) -> &'a [u8] {
+    &bytes[..bytes.len() - rest.len()]
 }
 
-/// Where the name of the field line that begins at `at` ends, at its colon; `None` if the lines end
-/// there, with an empty one.
+/// What is left behind the characters of a target's path.
+#[inline(always)]
+pub(super) fn behind_path(bytes: &[u8]) -> &[u8] {
+    let unusual_in = |word| outside(b'&', b'~', word) | is(b'?', word);
+    behind_usual(bytes, unusual_in, &IS_PATH)
+}
+
+/// What is left behind the digits of a port.
+#[inline(always)]
+pub(super) fn behind_digits(bytes: &[u8]) -> &[u8] {
+    behind_usual(bytes, |word| outside(b'0', b'9', word), &IS_DIGIT)
+}
+
+/// What is left behind a token, most of which is letters of either case.
+#[inline(always)]
+fn behind_token(bytes: &[u8]) -> &[u8] {
+    let unusual_in = |word| outside(b'a', b'z', word | eight(0x20));
+    behind_usual(bytes, unusual_in, &IS_TOKEN)
+}
+
+/// What is left behind the bytes of a field's value (RFC 9110, section 5.5).
+#[inline(always)]
+fn behind_value(bytes: &[u8]) -> &[u8] {
+    let unusual_in = |word: u64| (word.wrapping_sub(eight(b' ')) | is(0x7f, word)) & !word;
+    behind_usual(bytes, unusual_in, &IS_VALUE)
+}
+
+/// Marks the lowest byte that is not one of `first` to `last`, which are below 0x80.
+///
+/// A byte below `first` borrows from the ones above it, never from the ones below; so does one
+/// above `last`, and whichever of the two differences a byte of 0x80 or more leaves unmarked, the
+/// other one marks.
+#[inline(always)]
+fn outside(first: u8, last: u8, word: u64) -> u64 {
+    word.wrapping_sub(eight(first)) | eight(last).wrapping_sub(word)
+}
+
+/// Marks the lowest byte that is `byte`; and ones of 0x80 or more, if that is below.
+#[inline(always)]
+fn is(byte: u8, word: u64) -> u64 {
+    (word ^ eight(byte)).wrapping_sub(eight(1))
+}
+
+/// Eight times that byte.
+const fn eight(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The name of the field line that `lines` begins with, and what is left behind its colon; `None`
+/// if the lines end there, with an empty one.
 ///
 /// Whitespace before the colon and folded lines are refused (RFC 9112, sections 5.1 and 5.2).
 #[inline(always)]
-pub(super) fn name_end(bytes: &[u8], at: usize) -> Result<Option<usize>, Stop> {
-    let end = run(bytes, at, &IS_TOKEN);
-    if end > at && bytes.get(end) == Some(&b':') {
-        return Ok(Some(end));
-    }
-    match &bytes[at..] {
-        [b'\r', b'\n', ..] => Ok(None),
-        rest => Err(not_a_name(rest, end - at)),
+pub(super) fn name(lines: &[u8]) -> Result<Option<Found<'_>>, Stop> {
+    let rest = behind_token(lines);
+    match rest {
+        [b':', value @ ..] if rest.len() < lines.len() => Ok(Some((before(lines, rest), value))),
+        _ if lines.starts_with(b"\r\n") => Ok(None),
+        _ => Err(not_a_name(lines, rest)),
     }
 }
 
+/// Why `lines`, of which `rest` is left behind a token, begins with no field.
 #[cold]
-fn not_a_name(rest: &[u8], token_len: usize) -> Stop {
-    match rest {
+fn not_a_name(lines: &[u8], rest: &[u8]) -> Stop {
+    match lines {
         [] | [b'\r'] => Stop::Unfinished,
         // Lenient readers take a bare LF for a line's end too, which RFC 9112, section 2.2 permits:
         // two readers that differ there see different requests.
         [b'\r' | b'\n', ..] => Stop::Refused(RequestError::LineEnding),
-        _ if token_len == rest.len() => Stop::Unfinished,
+        _ if rest.is_empty() => Stop::Unfinished,
         _ => Stop::Refused(RequestError::FieldName),
     }
 }
 
-/// Where the line behind the value that begins at `at` begins.
+/// What is left behind the line whose value `bytes` begins with.
 #[inline(always)]
-pub(super) fn skip_value(bytes: &[u8], at: usize) -> Result<usize, Stop> {
-    after_line_end(bytes, value_run(bytes, at))
+pub(super) fn skip_value(bytes: &[u8]) -> Result<&[u8], Stop> {
+    behind_line_end(behind_value(bytes))
 }
 
-/// The value that begins at `at`, without the whitespace around it, and where the next line begins.
+/// The value that `bytes` begins with, without the whitespace around it, and what is left behind
+/// its line.
 #[inline]
-pub(super) fn value(bytes: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
-    let end = value_run(bytes, at);
-    let next = after_line_end(bytes, end)?;
+pub(super) fn value(bytes: &[u8]) -> Result<Found<'_>, Stop> {
+    let rest = behind_value(bytes);
     // Spaces and tabs, that is: other whitespace of ASCII is no part of a value.
-    Ok((bytes[at..end].trim_ascii(), next))
+    let value = before(bytes, rest).trim_ascii();
+    Ok((value, behind_line_end(rest)?))
 }
 
-/// Where the next line begins, if this one ends at `at`.
+/// What is left behind the line's end that has to be here.
 #[inline(always)]
-fn after_line_end(bytes: &[u8], at: usize) -> Result<usize, Stop> {
-    if begins_with(bytes, at, b"\r\n") {
-        return Ok(at + 2);
+fn behind_line_end(bytes: &[u8]) -> Result<&[u8], Stop> {
+    match bytes {
+        [b'\r', b'\n', rest @ ..] => Ok(rest),
+        _ => Err(not_a_line_end(bytes)),
     }
-    Err(not_a_line_end(bytes.get(at..).unwrap_or_default()))
 }
 
 #[cold]
@@ -157,12 +200,21 @@ fn not_a_line_end(rest: &[u8]) -> Stop {
 pub(super) static IS_TOKEN: Set = alphanumerics_and(b"!#$%&'*+-.^_`|~");
 /// The characters of a registered name or an IPv4 address (RFC 3986, section 3.2.2).
 pub(super) static IS_HOST: Set = alphanumerics_and(b"-._~%!$&'()*+,;=");
+static IS_DIGIT: Set = {
+    let mut set = [false; 256];
+    let mut digit = b'0';
+    while digit <= b'9' {
+        set[digit as usize] = true;
+        digit += 1;
+    }
+    set
+};
 /// Visible characters of ASCII.
 pub(super) static IS_VISIBLE: Set = visible_but(b"");
 /// Those that may stand in a target. A fragment is never sent.
 pub(super) static IS_TARGET: Set = visible_but(b"#");
 /// Those that may stand in its path. What begins an escape is looked at with care.
-pub(super) static IS_PATH: Set = visible_but(b"#?%");
+static IS_PATH: Set = visible_but(b"#?%");
 
 static IS_VALUE: Set = {
     let mut set = visible_but(b"");
@@ -210,16 +262,29 @@ const fn visible_but(others: &[u8]) -> Set {
 mod tests {
     use super::*;
 
+    /// What is found eight bytes at a time is what is found byte by byte.
     #[test]
-    fn a_value_ends_at_its_first_control_character_wherever_that_stands() {
-        for byte in 0..=255_u8 {
-            for len in 0..20 {
-                let mut bytes = vec![b'v'; len];
+    fn many_bytes_at_once_are_told_as_one_is() {
+        type Behind = for<'a> fn(&'a [u8]) -> &'a [u8];
+        let cases: [(Behind, &Set, &[u8; 5]); 4] = [
+            (behind_path, &IS_PATH, b"/a~&_"),
+            (behind_digits, &IS_DIGIT, b"09185"),
+            (behind_token, &IS_TOKEN, b"aZ-z_"),
+            (behind_value, &IS_VALUE, b"a \t\x80~"),
+        ];
+        for (behind_fast, set, usual) in cases {
+            // Each byte at each place, before usual bytes and before others.
+            for (byte, len, after) in (0..=255_u8)
+                .flat_map(|byte| (0..20).map(move |len| (byte, len)))
+                .flat_map(|(byte, len)| [0, b'a', 0x7f, 0xff].map(|after| (byte, len, after)))
+            {
+                let mut bytes: Vec<u8> = usual.iter().copied().cycle().take(len).collect();
                 bytes.push(byte);
-                bytes.extend_from_slice(b"\x80 \t\xff more\x7f");
-                let is_value = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-                let expected = if is_value { bytes.len() - 1 } else { len };
-                assert_eq!(value_run(&bytes, 0), expected, "{byte} at {len}");
+                bytes.push(after);
+                bytes.extend(usual.iter().chain(usual));
+                let expected = bytes.iter().position(|&byte| !set[usize::from(byte)]);
+                let expected = expected.map_or(&[][..], |at| &bytes[at..]);
+                assert_eq!(behind_fast(&bytes), expected, "{byte}, {after} at {len}");
             }
         }
     }
@@ -227,10 +292,10 @@ mod tests {
     #[test]
     fn a_run_ends_with_its_set() {
         for len in 0..20 {
-            for behind in [&b""[..], b" ", b" and more that follows"] {
+            for ending in [&b""[..], b" ", b" and more that follows"] {
                 let mut bytes = vec![b't'; len];
-                bytes.extend_from_slice(behind);
-                assert_eq!(run(&bytes, 0, &IS_TOKEN), len);
+                bytes.extend_from_slice(ending);
+                assert_eq!(behind(&bytes, &IS_TOKEN), ending);
             }
         }
     }
@@ -242,9 +307,9 @@ mod tests {
             ("a: \t\r\n", ""),
             ("a:b\r\n", "b"),
         ] {
-            let bytes = line.as_bytes();
-            assert_eq!(value(bytes, 2), Ok((expected.as_bytes(), bytes.len())));
-            assert_eq!(skip_value(bytes, 2), Ok(bytes.len()));
+            let bytes = &line.as_bytes()[2..];
+            assert_eq!(value(bytes), Ok((expected.as_bytes(), &b""[..])));
+            assert_eq!(skip_value(bytes), Ok(&b""[..]));
         }
     }
 }

@@ -48,8 +48,11 @@ impl Known {
     /// Which one a name is, if it is one of them.
     #[inline(always)]
     pub(super) fn of(name: &[u8]) -> Option<Known> {
-        // By length and first letter: most fields concern us in no way.
+        // By first letter and length: most fields concern us in no way.
         let first = name.first().map_or(0, |byte| byte | 0x20);
+        if !matches!(first, b'c' | b'e' | b'h' | b't') {
+            return None;
+        }
         let (known, expected) = match (name.len(), first) {
             (4, b'h') => (Known::Host, &b"host"[..]),
             (6, b'e') => (Known::Expect, &b"expect"[..]),

@@ -108,43 +108,34 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
     if text.first() == Some(&b'[') {
         return is_bracketed(text);
     }
-    authority_end(text, 0) == Some(text.len())
+    behind_authority(text).is_some_and(<[u8]>::is_empty)
 }
 
-/// Where the host that begins at `at` ends, its port included; `None` if there is none, or if it is
-/// an address of IPv6.
+/// What is left behind the host that `text` begins with, and its port; `None` if there is none, or
+/// if it is an address of IPv6.
 #[inline(always)]
-pub(super) fn authority_end(text: &[u8], at: usize) -> Option<usize> {
-    let host_end = scan::run(text, at, &scan::IS_HOST);
-    if host_end == at {
+pub(super) fn behind_authority(text: &[u8]) -> Option<&[u8]> {
+    let rest = scan::behind(text, &scan::IS_HOST);
+    if rest.len() == text.len() {
         return None;
     }
-    match text.get(host_end) {
-        Some(b':') => port_end(text, host_end + 1),
-        _ => Some(host_end),
+    match rest {
+        [b':', port @ ..] => behind_port(port),
+        _ => Some(rest),
     }
 }
 
-/// Where the port that begins at `at` ends: a number of 16 bits with at most five digits. It may be
-/// empty (RFC 3986, section 3.2.3).
+/// What is left behind the port that `text` begins with: a number of 16 bits with at most five
+/// digits. It may be empty (RFC 3986, section 3.2.3).
 #[inline(always)]
-fn port_end(text: &[u8], at: usize) -> Option<usize> {
-    let mut end = at;
-    while let Some(b'0'..=b'9') = text.get(end) {
-        end += 1;
-    }
-    let is_port = match text[at..end] {
+fn behind_port(text: &[u8]) -> Option<&[u8]> {
+    let rest = scan::behind_digits(text);
+    let is_port = match scan::before(text, rest) {
         // In the order of text, which is that of numbers if all have five digits.
-        [a, b, c, d, e] => {
-            let number = |digits: [u8; 5]| {
-                let [a, b, c, d, e] = digits;
-                u64::from_be_bytes([0, 0, 0, a, b, c, d, e])
-            };
-            number([a, b, c, d, e]) <= number(*b"65535")
-        }
-        _ => end - at < 5,
+        digits @ [_, _, _, _, _] => digits <= &b"65535"[..],
+        digits => digits.len() < 5,
     };
-    is_port.then_some(end)
+    is_port.then_some(rest)
 }
 
 /// As [`is_authority`], of an address of IPv6.
@@ -157,7 +148,7 @@ fn is_bracketed(text: &[u8]) -> bool {
     let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
     match &text[end + 1..] {
         [] => is_address,
-        [b':', port @ ..] => is_address && port_end(port, 0) == Some(port.len()),
+        [b':', port @ ..] => is_address && behind_port(port) == Some(&[]),
         _ => false,
     }
 }

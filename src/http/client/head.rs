@@ -44,20 +44,20 @@ impl<'a> Head<'a> {
         asked: Method,
         limits: &Limits,
     ) -> Result<Head<'a>, ResponseError> {
-        let (status, version, fields_start) = status_line(bytes)?;
+        let (status, version, lines) = status_line(bytes)?;
         let mut summary = Summary::default();
         let mut fields_left = limits.max_fields;
-        let mut at = fields_start;
-        while let Some(colon) = scan::name_end(bytes, at).map_err(refused)? {
+        let mut rest = lines;
+        while let Some((name, behind)) = scan::name(rest).map_err(refused)? {
             let Some(left) = fields_left.checked_sub(1) else {
                 return Err(ResponseError::TooManyFields {
                     limit: limits.max_fields,
                 });
             };
             fields_left = left;
-            let (value, next) = scan::value(bytes, colon + 1).map_err(refused)?;
-            summary.on_field(&bytes[at..colon], value)?;
-            at = next;
+            let (value, next) = scan::value(behind).map_err(refused)?;
+            summary.on_field(name, value)?;
+            rest = next;
         }
         let length = summary.length(status, version, asked)?;
         Ok(Head {
@@ -65,7 +65,7 @@ impl<'a> Head<'a> {
             version,
             length,
             keeps_alive: length != Length::UntilClose && summary.keeps_alive(version),
-            fields: Fields::new(&bytes[fields_start..at]),
+            fields: Fields::new(scan::before(lines, rest)),
             bytes,
         })
     }
@@ -199,9 +199,9 @@ fn number(value: &[u8]) -> Result<u64, ResponseError> {
         .ok_or(ResponseError::ContentLength)
 }
 
-/// Status, version, and where the next line begins (RFC 9112, section 4). The space behind the
+/// Status, version, and what is left behind their line (RFC 9112, section 4). The space behind the
 /// status may be missing where there is no reason, as it is with many servers.
-fn status_line(bytes: &[u8]) -> Result<(Status, Version, usize), ResponseError> {
+fn status_line(bytes: &[u8]) -> Result<(Status, Version, &[u8]), ResponseError> {
     let version = match bytes.get(..9) {
         Some(b"HTTP/1.0 ") => Version::Http10,
         Some(b"HTTP/1.1 ") => Version::Http11,
@@ -223,8 +223,8 @@ fn status_line(bytes: &[u8]) -> Result<(Status, Version, usize), ResponseError> 
         [b'\r', ..] => 12,
         _ => return Err(ResponseError::StatusLine),
     };
-    match scan::value(bytes, reason) {
-        Ok((_, next)) => Ok((Status::new(code), version, next)),
+    match scan::value(&bytes[reason..]) {
+        Ok((_, rest)) => Ok((Status::new(code), version, rest)),
         Err(_) => Err(ResponseError::StatusLine),
     }
 }
