@@ -3,14 +3,16 @@
 //! Knows nothing of the tools that count it.
 
 use std::error::Error;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process;
 use std::time::Duration;
 
+use nix::sys::socket::{self as nix_socket, ControlMessage, MsgFlags};
 use windlass::Reactor;
 
-use super::workload::Workload;
+use super::workload::{SEGMENT_LEN, Workload};
 
 /// Serves until the process is killed.
 pub(crate) fn serve(workload: Workload) -> Result<(), Box<dyn Error>> {
@@ -25,7 +27,12 @@ pub(crate) fn serve(workload: Workload) -> Result<(), Box<dyn Error>> {
 pub(crate) fn exchange(workload: Workload) -> Result<(), Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
     let address = workload.serve(&mut reactor)?;
-    let clients = (0..CLIENTS).map(|_| Client::connect(workload, address));
+    let count = if workload.has_trains() {
+        TRAINS
+    } else {
+        CLIENTS
+    };
+    let clients = (0..count).map(|_| Client::connect(workload, address));
     let mut clients = clients.collect::<io::Result<Vec<_>>>()?;
     let mut turn = |is_counted: bool| -> Result<u64, Box<dyn Error>> {
         if !is_counted {
@@ -57,7 +64,7 @@ pub(crate) fn exchange(workload: Workload) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let messages = (COUNTED * CLIENTS * workload.messages()) as u64;
+    let messages = (COUNTED * count * workload.messages()) as u64;
     println!("{allocations} {messages}");
     Ok(())
 }
@@ -95,6 +102,9 @@ impl Client {
             let socket = UdpSocket::bind("127.0.0.1:0")?;
             socket.connect(to)?;
             socket.set_read_timeout(Some(PATIENCE))?;
+            if workload.has_trains() {
+                nix_socket::setsockopt(&socket, nix_socket::sockopt::UdpGroSegment, &true)?;
+            }
             Socket::Datagram(socket)
         } else {
             let stream = TcpStream::connect(to)?;
@@ -112,6 +122,7 @@ impl Client {
         let request = workload.request();
         match &mut self.socket {
             Socket::Stream(stream) => stream.write_all(&request),
+            Socket::Datagram(socket) if workload.has_trains() => send_train(socket, &request),
             Socket::Datagram(socket) => socket.send(&request).map(drop),
         }
     }
@@ -139,8 +150,18 @@ impl Client {
     }
 }
 
+fn send_train(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
+    let segment_len = SEGMENT_LEN as u16;
+    let controls = [ControlMessage::UdpGsoSegments(&segment_len)];
+    let (slices, flags) = ([IoSlice::new(bytes)], MsgFlags::empty());
+    nix_socket::sendmsg::<()>(socket.as_raw_fd(), &slices, &controls, flags, None)?;
+    Ok(())
+}
+
 /// As many as a turn serves at a busy time.
 const CLIENTS: usize = 64;
+/// Trains at a time: the receive buffer of the server holds them even as single datagrams.
+const TRAINS: usize = 2;
 /// Rounds in which tables and buffers reach their size.
 const WARM_UP: usize = 16;
 /// Rounds that are counted.

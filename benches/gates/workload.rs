@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use clap::ValueEnum;
 use windlass::http::{Response, Router, Server};
-use windlass::{Echo, Error, Raw, Reactor};
+use windlass::{Datagram, DatagramContext, DatagramProtocol, Echo, Error, Raw, Reactor};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
@@ -18,6 +18,10 @@ pub(crate) enum Workload {
     HttpPipelined,
     /// 64 bytes in a datagram, echoed.
     UdpEcho,
+    /// 64 such datagrams as a train (GSO), echoed.
+    UdpTrains,
+    /// The same, taken and answered once.
+    UdpSinkTrains,
 }
 
 impl Workload {
@@ -30,6 +34,7 @@ impl Workload {
     pub(crate) fn request(self) -> Vec<u8> {
         match self {
             Workload::Echo | Workload::UdpEcho => MESSAGE.to_vec(),
+            Workload::UdpTrains | Workload::UdpSinkTrains => MESSAGE.repeat(TRAIN),
             Workload::Http => REQUEST.to_vec(),
             Workload::HttpPipelined => REQUEST.repeat(PIPELINED),
         }
@@ -39,6 +44,7 @@ impl Workload {
     pub(crate) fn messages(self) -> usize {
         match self {
             Workload::HttpPipelined => PIPELINED,
+            Workload::UdpTrains | Workload::UdpSinkTrains => TRAIN,
             Workload::Echo | Workload::Http | Workload::UdpEcho => 1,
         }
     }
@@ -46,7 +52,8 @@ impl Workload {
     /// Whether this answers all that was sent at once.
     pub(crate) fn is_answered(self, received: &[u8]) -> bool {
         let end: &[u8] = match self {
-            Workload::Echo | Workload::UdpEcho => MESSAGE,
+            Workload::UdpSinkTrains => return received == DONE,
+            Workload::Echo | Workload::UdpEcho | Workload::UdpTrains => MESSAGE,
             Workload::Http | Workload::HttpPipelined => BODY.as_bytes(),
         };
         // All replies are the same.
@@ -55,7 +62,11 @@ impl Workload {
     }
 
     pub(crate) fn is_datagrams(self) -> bool {
-        self == Workload::UdpEcho
+        self == Workload::UdpEcho || self.has_trains()
+    }
+
+    pub(crate) fn has_trains(self) -> bool {
+        matches!(self, Workload::UdpTrains | Workload::UdpSinkTrains)
     }
 
     /// Has the reactor serve, and answers where.
@@ -63,7 +74,8 @@ impl Workload {
         let on = "127.0.0.1:0";
         let token = match self {
             Workload::Echo => reactor.listen(on, |_| Echo::<Raw>::default())?,
-            Workload::UdpEcho => reactor.bind(on, Echo::<Raw>::default())?,
+            Workload::UdpEcho | Workload::UdpTrains => reactor.bind(on, Echo::<Raw>::default())?,
+            Workload::UdpSinkTrains => reactor.bind(on, Sink::default())?,
             Workload::Http | Workload::HttpPipelined => {
                 let router = Router::new().get("/plaintext", |_| Response::text(BODY));
                 let server = Server::new(router);
@@ -75,7 +87,26 @@ impl Workload {
     }
 }
 
+/// Counts what each client has sent by the train.
+#[derive(Default)]
+struct Sink(usize);
+
+impl DatagramProtocol for Sink {
+    fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut DatagramContext<'_>) {
+        self.0 += datagram.len;
+        if self.0 == TRAIN * MESSAGE.len() {
+            self.0 = 0;
+            cx.reply(DONE);
+        }
+    }
+}
+
 const PIPELINED: usize = 16;
+/// Datagrams of a train: as many as every kernel cuts one into.
+const TRAIN: usize = 64;
+/// Of a datagram.
+pub(crate) const SEGMENT_LEN: usize = MESSAGE.len();
+const DONE: &[u8] = b"done";
 const BODY: &str = "Hello, World!";
 const MESSAGE: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ.\n";
 const REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\

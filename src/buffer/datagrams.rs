@@ -1,8 +1,8 @@
 //! `DatagramQueue`: datagrams that wait to be sent, bounded in number and in bytes.
 //!
-//! Boundaries are kept, and what is copied lies together, so that neighbours of one length and one
-//! destination are a train without further copying. Knows neither who fills nor who drains it, nor
-//! what a destination is.
+//! Boundaries are kept, and what is copied lies together: neighbours of one length and one
+//! destination are a single record, which leaves as a train without further copying. Knows neither
+//! who fills nor who drains it, nor what a destination is.
 
 use std::collections::VecDeque;
 
@@ -20,6 +20,8 @@ pub(crate) struct DatagramQueue<D> {
     flat: Vec<u8>,
     /// First byte that was not sent. Invariant: `head <= flat.len()`.
     head: usize,
+    /// Datagrams of all records. Invariant: `count <= bounds.max_count`.
+    count: usize,
     /// Bytes of all records. Invariant: `len <= bounds.max_len`.
     len: usize,
     bounds: Bounds,
@@ -27,7 +29,7 @@ pub(crate) struct DatagramQueue<D> {
     is_over: bool,
     /// Datagrams that were dropped, since that was last asked for.
     dropped: u64,
-    /// The most datagrams, and bytes of `flat`, that waited of late: what memory is kept for.
+    /// The most records, and bytes of `flat`, that waited of late: what memory is kept for.
     recent_count: usize,
     recent_len: usize,
 }
@@ -50,10 +52,17 @@ impl Bounds {
     };
 }
 
+/// Datagrams that follow one another to one destination: `segment_len` bytes each, the last of
+/// them maybe less.
 #[derive(Debug)]
 struct Record<D> {
     to: D,
+    count: usize,
+    segment_len: usize,
+    /// Bytes of all of them.
     len: usize,
+    /// Whether a further one may join them: none was shorter, and none is empty.
+    is_open: bool,
     /// Shared with other records, or none: then the next `len` bytes of `flat`.
     shared: Option<Bytes>,
 }
@@ -68,12 +77,13 @@ pub(crate) struct Front<'a, D> {
     pub(crate) segment_len: usize,
 }
 
-impl<D: PartialEq> DatagramQueue<D> {
+impl<D> DatagramQueue<D> {
     pub(crate) fn new(bounds: Bounds) -> DatagramQueue<D> {
         DatagramQueue {
             records: VecDeque::new(),
             flat: Vec::new(),
             head: 0,
+            count: 0,
             len: 0,
             bounds,
             is_over: false,
@@ -83,21 +93,29 @@ impl<D: PartialEq> DatagramQueue<D> {
         }
     }
 
-    /// Queues a copy.
+    /// Queues a copy. `to` is made a destination only if it is another one than the last.
     ///
     /// # Errors
     /// There is no room, and older ones do not make any. Whom it was for is given back.
     #[inline]
-    pub(crate) fn push(&mut self, to: D, bytes: &[u8]) -> Result<(), D> {
-        if !self.make_room(bytes.len()) {
+    pub(crate) fn push<T>(&mut self, to: T, bytes: &[u8]) -> Result<(), T>
+    where
+        T: PartialEq<D> + Into<D>,
+    {
+        let len = bytes.len();
+        if !self.make_room(len) {
             return Err(to);
         }
-        if self.head == self.flat.len() {
-            self.flat.clear();
-            self.head = 0;
-        }
         self.flat.extend_from_slice(bytes);
-        self.record(to, bytes.len(), None);
+        match self.records.back_mut() {
+            Some(last) if last.is_open && len <= last.segment_len && len > 0 && to == last.to => {
+                last.is_open = len == last.segment_len;
+                last.count += 1;
+                last.len += len;
+            }
+            _ => self.record(to, len, None),
+        }
+        self.grow(len);
         Ok(())
     }
 
@@ -105,31 +123,45 @@ impl<D: PartialEq> DatagramQueue<D> {
     ///
     /// # Errors
     /// As [`DatagramQueue::push`].
-    pub(crate) fn push_shared(&mut self, to: D, bytes: Bytes) -> Result<(), D> {
-        if bytes.len() < SHARED_MIN_LEN {
+    pub(crate) fn push_shared<T>(&mut self, to: T, bytes: Bytes) -> Result<(), T>
+    where
+        T: PartialEq<D> + Into<D>,
+    {
+        let len = bytes.len();
+        if len < SHARED_MIN_LEN {
             return self.push(to, &bytes);
         }
-        if !self.make_room(bytes.len()) {
+        if !self.make_room(len) {
             return Err(to);
         }
-        self.record(to, bytes.len(), Some(bytes));
+        self.record(to, len, Some(bytes));
+        self.grow(len);
         Ok(())
     }
 
     #[inline]
-    fn record(&mut self, to: D, len: usize, shared: Option<Bytes>) {
-        self.records.push_back(Record { to, len, shared });
-        self.recent_count = self.recent_count.max(self.records.len());
-        self.recent_len = self.recent_len.max(self.flat.len());
+    fn record(&mut self, to: impl Into<D>, len: usize, shared: Option<Bytes>) {
+        self.records.push_back(Record {
+            to: to.into(),
+            count: 1,
+            segment_len: len,
+            len,
+            is_open: len > 0 && shared.is_none(),
+            shared,
+        });
+    }
+
+    #[inline]
+    fn grow(&mut self, len: usize) {
+        self.count += 1;
         self.len += len;
-        let is_over = self.records.len() > self.bounds.max_count / 2;
+        let is_over = self.count > self.bounds.max_count / 2;
         self.is_over |= is_over || self.len > self.bounds.max_len / 2;
     }
 
     #[inline]
     fn make_room(&mut self, len: usize) -> bool {
-        let has_room =
-            self.records.len() < self.bounds.max_count && len <= self.bounds.max_len - self.len;
+        let has_room = self.count < self.bounds.max_count && len <= self.bounds.max_len - self.len;
         has_room || self.make_room_slowly(len)
     }
 
@@ -140,59 +172,65 @@ impl<D: PartialEq> DatagramQueue<D> {
             self.dropped += 1;
             return false;
         }
-        while self.records.len() >= self.bounds.max_count || self.len + len > self.bounds.max_len {
+        while self.count >= self.bounds.max_count || self.len + len > self.bounds.max_len {
             self.pop(1);
             self.dropped += 1;
         }
         true
     }
 
-    /// What is to be sent next: as many datagrams of one length to one destination as come one
-    /// after the other, at most `max_train`.
+    /// What is to be sent next: one datagram, or as many of one length to one destination as came
+    /// one after the other, at most `max_train`.
     #[inline]
     pub(crate) fn front(&self, max_train: usize) -> Option<Front<'_, D>> {
         let first = self.records.front()?;
-        if let Some(bytes) = &first.shared {
-            return Some(Front {
-                to: &first.to,
-                bytes,
-                count: 1,
-                segment_len: first.len,
-            });
-        }
-        let mut count = 1;
-        let mut len = first.len;
-        if max_train > 1 && first.len > 0 {
-            for next in self.records.iter().skip(1).take(max_train - 1) {
-                let fits = next.len <= first.len && next.len > 0 && len + next.len <= MAX_TRAIN_LEN;
-                if next.shared.is_some() || !fits || next.to != first.to {
-                    break;
-                }
-                count += 1;
-                len += next.len;
-                if next.len < first.len {
-                    break;
-                }
-            }
-        }
-        Some(Front {
+        let mut front = Front {
             to: &first.to,
-            bytes: &self.flat[self.head..self.head + len],
-            count,
-            segment_len: first.len,
-        })
+            bytes: &[],
+            count: 1,
+            segment_len: first.segment_len.min(first.len),
+        };
+        if let Some(bytes) = &first.shared {
+            front.bytes = bytes;
+            return Some(front);
+        }
+        if first.count > 1 {
+            // What is empty stands alone.
+            let max_train = max_train.min(MAX_TRAIN_LEN / first.segment_len);
+            front.count = first.count.min(max_train).max(1);
+        }
+        let len = first.len.min(front.count * first.segment_len);
+        front.bytes = &self.flat[self.head..self.head + len];
+        Some(front)
     }
 
     /// Forgets the next `count` datagrams.
     #[inline]
     pub(crate) fn pop(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some(record) = self.records.pop_front() else {
-                break;
+        self.recent_count = self.recent_count.max(self.records.len());
+        self.recent_len = self.recent_len.max(self.flat.len());
+        let mut left = count;
+        while left > 0
+            && let Some(first) = self.records.front_mut()
+        {
+            let is_whole = left >= first.count;
+            let popped = if is_whole { first.count } else { left };
+            let len = if is_whole {
+                first.len
+            } else {
+                popped * first.segment_len
             };
-            self.len -= record.len;
-            if record.shared.is_none() {
-                self.head += record.len;
+            left -= popped;
+            self.count -= popped;
+            self.len -= len;
+            if first.shared.is_none() {
+                self.head += len;
+            }
+            if is_whole {
+                self.records.pop_front();
+            } else {
+                first.count -= popped;
+                first.len -= len;
             }
         }
         if self.records.is_empty() {
@@ -206,14 +244,14 @@ impl<D: PartialEq> DatagramQueue<D> {
 
     /// Forgets everything; it counts as dropped.
     pub(crate) fn clear(&mut self) {
-        self.dropped += self.records.len() as u64;
-        self.pop(self.records.len());
+        self.dropped += self.count as u64;
+        self.pop(self.count);
         self.is_over = false;
     }
 
     /// Whether it has run low after it was over: once for each time.
     pub(crate) fn take_drained(&mut self) -> bool {
-        let is_low = self.records.len() <= self.bounds.max_count / 4;
+        let is_low = self.count <= self.bounds.max_count / 4;
         let is_drained = self.is_over && is_low && self.len <= self.bounds.max_len / 4;
         if is_drained {
             self.is_over = false;
@@ -236,7 +274,7 @@ impl<D: PartialEq> DatagramQueue<D> {
     /// Datagrams that wait.
     #[inline]
     pub(crate) fn count(&self) -> usize {
-        self.records.len()
+        self.count
     }
 
     /// Bytes that wait.
@@ -246,7 +284,7 @@ impl<D: PartialEq> DatagramQueue<D> {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.count == 0
     }
 
     /// Gives memory back after a peak. Call it when the queue is empty, now and then: a peak is
@@ -318,8 +356,9 @@ mod tests {
     fn memory_for_a_peak_is_kept_while_it_comes_again_and_is_given_back_once_it_does_not() {
         let mut queue = queue(2000, 1_000_000, false);
         let peak = |queue: &mut DatagramQueue<u8>, count| {
-            for _ in 0..count {
-                queue.push(1, &[7; 300]).unwrap();
+            for at in 0..count {
+                // No neighbours are alike: each has a record of its own.
+                queue.push((at % 2) as u8, &[7; 300]).unwrap();
             }
             queue.pop(count);
             let full = (queue.records.capacity(), queue.flat.capacity());
@@ -385,6 +424,48 @@ mod tests {
             (2, vec![6]),
         ];
         assert_eq!(trains, expected);
+    }
+
+    #[test]
+    fn a_train_of_which_some_have_left_goes_on_with_the_others_and_the_shorter_one_ends_it() {
+        let mut queue = queue(100, 100_000, true);
+        for len in [5, 5, 5, 3, 5] {
+            queue.push(1, &vec![len as u8; len]).unwrap();
+        }
+        queue.pop(2);
+        assert_eq!((queue.count(), queue.len()), (3, 13));
+        let front = queue.front(64).unwrap();
+        assert_eq!((front.count, front.segment_len), (2, 5));
+        assert_eq!(front.bytes, [5, 5, 5, 5, 5, 3, 3, 3]);
+        queue.pop(1);
+        let front = queue.front(64).unwrap();
+        assert_eq!(
+            (front.count, front.segment_len, front.bytes.len()),
+            (1, 3, 3)
+        );
+        queue.push(1, &[5; 5]).unwrap();
+        let left: Vec<usize> = drain(&mut queue, 64)
+            .iter()
+            .map(|(_, all)| all.len())
+            .collect();
+        assert_eq!(left, [1, 2]);
+    }
+
+    #[test]
+    fn like_neighbours_are_one_record_and_the_bounds_count_each_of_them() {
+        let mut queue = queue(64, 1000, true);
+        for n in 0..100 {
+            queue.push(1, &[n; 10]).unwrap();
+        }
+        assert_eq!(
+            (queue.records.len(), queue.count(), queue.len()),
+            (1, 64, 640)
+        );
+        assert_eq!(queue.take_dropped(), 36);
+        assert_eq!(
+            queue.front(1).map(|front| front.bytes.to_vec()),
+            Some(vec![36; 10])
+        );
     }
 
     #[test]

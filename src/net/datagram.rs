@@ -1,6 +1,6 @@
 //! `OsDatagram`: a datagram socket of the operating system's, and how one is opened.
 //!
-//! Knows neither the poller nor tokens.
+//! Knows no poller.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -14,8 +14,10 @@ use super::bind::{Bind, DatagramOptions, Membership};
 use super::datagrams::{Received, Report, Transmit};
 use super::extras::Extras;
 use super::unix_path::BoundPath;
+use super::watch::Watch;
 use super::{datagram_opts, listener, socket, sockopt};
 use crate::close::OsError;
+use crate::token::Token;
 
 /// A datagram socket of the operating system's: UDP or Unix.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct OsDatagram {
     may_broadcast: bool,
     /// Whether it is connected to a broadcast address: everything that is sent goes to everybody.
     is_peer_broadcast: bool,
+    /// How it is polled.
+    pub(super) watch: Watch,
 }
 
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl OsDatagram {
     ///
     /// # Errors
     /// The OS's; `Unsupported` for what this system lacks.
-    pub(super) fn open(bind: &Bind) -> io::Result<OsDatagram> {
+    pub(super) fn open(bind: &Bind, token: Token) -> io::Result<OsDatagram> {
         let mut path = None;
         let (socket, domain) = match &bind.inherited {
             Some(descriptor) => inherit(descriptor)?,
@@ -76,6 +80,7 @@ impl OsDatagram {
             peer: None,
             may_broadcast: bind.options.broadcast.unwrap_or(had_broadcast),
             is_peer_broadcast: false,
+            watch: Watch::new(token),
         };
         if let Some(peer) = &bind.peer {
             datagram.connect(peer)?;
@@ -397,8 +402,12 @@ mod tests {
         );
     }
 
+    fn open(bind: &Bind) -> io::Result<OsDatagram> {
+        OsDatagram::open(bind, Token::from_parts(0, 0))
+    }
+
     fn on(address: &str) -> OsDatagram {
-        OsDatagram::open(&Bind::on(address).unwrap()).unwrap()
+        open(&Bind::on(address).unwrap()).unwrap()
     }
 
     #[track_caller]
@@ -449,7 +458,7 @@ mod tests {
         let name = format!("unix:@windlass-datagram-{}", std::process::id());
         let mut ours = on(&name);
         let path = std::env::temp_dir().join(format!("windlass-dgram-{}", std::process::id()));
-        let theirs = OsDatagram::open(&Bind::new(&*path).peer(ours.local_addr().unwrap()));
+        let theirs = open(&Bind::new(&*path).peer(ours.local_addr().unwrap()));
         let mut theirs = theirs.unwrap();
         theirs
             .transmit(&Transmit::new(None, &[7; 100_000]))
@@ -461,12 +470,12 @@ mod tests {
             .unwrap();
         assert_eq!(check_receive(&mut theirs, 16).0, b"aye");
         // The path is taken over only from the dead.
-        let error = OsDatagram::open(&Bind::new(&*path)).unwrap_err();
+        let error = open(&Bind::new(&*path)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         drop(theirs);
         assert!(!path.exists());
         drop(UnixDatagram::bind(&path).unwrap());
-        OsDatagram::open(&Bind::new(&*path)).unwrap();
+        open(&Bind::new(&*path)).unwrap();
         assert!(!path.exists());
     }
 
@@ -496,8 +505,8 @@ mod tests {
     #[test]
     fn a_socket_that_is_connected_to_everybody_sends_only_what_is_meant_for_everybody() {
         let to = Bind::to("127.255.255.255:9").unwrap();
-        assert!(OsDatagram::open(&to).is_err());
-        let mut socket = OsDatagram::open(&to_everybody()).unwrap();
+        assert!(open(&to).is_err());
+        let mut socket = open(&to_everybody()).unwrap();
         let mut transmit = Transmit::new(None, b"x");
         assert!(socket.transmit(&transmit).is_err());
         transmit.is_broadcast = true;
@@ -515,7 +524,7 @@ mod tests {
         let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = Address::Ip(nobody.local_addr().unwrap());
         drop(nobody);
-        let mut socket = OsDatagram::open(&Bind::to(&address.to_string()).unwrap()).unwrap();
+        let mut socket = open(&Bind::to(&address.to_string()).unwrap()).unwrap();
         socket.transmit(&Transmit::new(None, b"?")).unwrap();
         wait(&socket);
         let report = socket.take_report().unwrap();
@@ -540,7 +549,7 @@ mod tests {
         };
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let bind = Bind::on(address).unwrap().options(options.clone());
-            let Ok(socket) = OsDatagram::open(&bind) else {
+            let Ok(socket) = open(&bind) else {
                 continue; // A machine without IPv6.
             };
             let expected = DatagramOptions {
@@ -553,7 +562,7 @@ mod tests {
 
     #[test]
     fn a_socket_of_both_families_sends_to_either() {
-        let Ok(mut socket) = OsDatagram::open(&Bind::on("[::]:0").unwrap().only_v6(false)) else {
+        let Ok(mut socket) = open(&Bind::on("[::]:0").unwrap().only_v6(false)) else {
             return; // A machine without IPv6.
         };
         let mut theirs = on("127.0.0.1:0");
@@ -578,7 +587,7 @@ mod tests {
         use crate::net::Ecn;
 
         fn with(address: &str, options: DatagramOptions) -> OsDatagram {
-            OsDatagram::open(&Bind::on(address).unwrap().options(options)).unwrap()
+            open(&Bind::on(address).unwrap().options(options)).unwrap()
         }
 
         fn batching(batching: Batching) -> DatagramOptions {
@@ -653,7 +662,7 @@ mod tests {
         #[test]
         fn a_socket_at_all_addresses_tells_which_one_was_meant_and_answers_from_there() {
             for (any, meant) in [("0.0.0.0:0", "127.0.0.5"), ("[::]:0", "::1")] {
-                let Ok(bound) = OsDatagram::open(&Bind::on(any).unwrap()) else {
+                let Ok(bound) = open(&Bind::on(any).unwrap()) else {
                     continue; // A machine without IPv6.
                 };
                 let mut socket = bound;

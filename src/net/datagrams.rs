@@ -14,8 +14,9 @@ use crate::token::Token;
 /// Datagram sockets: UDP and Unix, bound or connected.
 ///
 /// The contract of readiness is that of [`Network`](super::Network): a socket is registered once,
-/// and an operation that answered `WouldBlock` is followed by an event once it may succeed. No
-/// operation blocks, `Interrupted` is retried inside, and no error ends a socket: whatever went
+/// and an operation that answered `WouldBlock` is followed by an event once it may succeed. That a
+/// socket is writable need not be told before it has taken nothing: a new one is. No operation
+/// blocks, `Interrupted` is retried inside, and no error ends a socket: whatever went
 /// wrong is about one datagram, and the next one may do better.
 pub trait Datagrams {
     /// A datagram socket.

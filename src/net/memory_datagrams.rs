@@ -186,11 +186,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A socket of the network's under [`SOCKET`], whose first event is taken.
+    /// A socket of the network's under [`SOCKET`].
     fn bind(memory: &mut Memory, at: &str) -> MemoryDatagram {
-        let socket = memory.bind(SOCKET, &Bind::on(at).unwrap()).unwrap();
-        check_events(memory, &[Readiness::WRITABLE]);
-        socket
+        memory.bind(SOCKET, &Bind::on(at).unwrap()).unwrap()
     }
 
     fn peer(memory: &Memory, at: &str) -> MemoryPeerDatagram {

@@ -37,6 +37,7 @@ mod stretch;
 #[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
 mod trains;
 mod unix_path;
+mod watch;
 mod world;
 
 pub use address::{Address, AddressError};
@@ -58,7 +59,7 @@ pub use stream::OsStream;
 /// Sockets, readiness and time.
 ///
 /// The contract of readiness is that of an edge-triggered poller: each socket is registered once,
-/// for reading and writing, and an operation that answered `WouldBlock` is followed by an event
+/// and an operation that answered `WouldBlock` is followed by an event
 /// once it may succeed. Events may come at any time besides, early, late or twice; they are
 /// hints, and the operation tells the truth.
 ///

@@ -24,6 +24,7 @@ use super::listen::Listen;
 use super::listener::OsListener;
 use super::options::StreamOptions;
 use super::stream::OsStream;
+use super::watch::Change;
 use super::{Network, Readiness, Ready, Wake};
 use crate::token::Token;
 
@@ -91,6 +92,34 @@ impl Os {
     /// The OS's: `NotFound` if it is not registered.
     pub fn deregister_source(&mut self, source: &mut dyn mio::event::Source) -> io::Result<()> {
         self.poll.registry().deregister(source)
+    }
+
+    /// Polls a datagram socket for writing too, or no longer.
+    ///
+    /// No event is missed in between: the poller looks at the socket when it is asked anew, and
+    /// tells what it is ready for by then (epoll_ctl(2), `EPOLL_CTL_MOD`; kqueue(2), `EV_ADD`).
+    ///
+    /// # Errors
+    /// The OS's: nobody would be told that the socket is writable. It is asked again with the next
+    /// attempt to send.
+    #[cold]
+    fn change_watch(&mut self, socket: &mut OsDatagram, change: Change) -> io::Result<()> {
+        let interest = match change {
+            Change::Begin => Interest::READABLE | Interest::WRITABLE,
+            Change::End => Interest::READABLE,
+        };
+        let key = self.keys.key(socket.watch.token);
+        let descriptor = socket.as_fd().as_raw_fd();
+        let mut source = SourceFd(&descriptor);
+        let changed = self.poll.registry().reregister(&mut source, key, interest);
+        match (change, changed) {
+            (Change::Begin, Err(error)) => {
+                socket.watch.refused();
+                Err(error)
+            }
+            // At worst there are needless events.
+            (Change::Begin | Change::End, _) => Ok(()),
+        }
     }
 
     #[inline]
@@ -342,12 +371,13 @@ impl Datagrams for Os {
     /// - `SO_BROADCAST` is on only for as long as one datagram is sent that may go to everybody,
     ///   so that the kernel, which alone knows what is a broadcast address, refuses all others.
     /// - A Unix path at which nobody receives any more is removed first, as for a listener.
+    /// - It is polled for reading. For writing, too, only once it has taken nothing.
     ///
     /// # Errors
     /// The OS's. `Unsupported` for what this system lacks.
     fn bind(&mut self, token: Token, bind: &Bind) -> io::Result<OsDatagram> {
-        let socket = OsDatagram::open(bind)?;
-        self.watch(&socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        let socket = OsDatagram::open(bind, token)?;
+        self.watch(&socket, token, Interest::READABLE)?;
         Ok(socket)
     }
 
@@ -358,7 +388,11 @@ impl Datagrams for Os {
 
     #[inline]
     fn transmit(&mut self, socket: &mut OsDatagram, transmit: &Transmit<'_>) -> io::Result<()> {
-        socket.transmit(transmit)
+        let sent = socket.transmit(transmit);
+        match socket.watch.on_sent(&sent) {
+            None => sent,
+            Some(change) => self.change_watch(socket, change).and(sent),
+        }
     }
 
     fn take_report(&mut self, socket: &mut OsDatagram) -> Option<Report> {
@@ -747,5 +781,51 @@ mod tests {
         let inner = source.inner_mut();
         inner.poll(TOO_LONG, &mut outer.ready).unwrap();
         assert_eq!(inner.read(&mut stream, &mut [0; 16]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_datagram_socket_is_told_that_it_is_writable_once_it_has_taken_nothing_and_not_before() {
+        let path = std::env::temp_dir().join(format!("windlass-watch-{}", std::process::id()));
+        let peer = UnixDatagram::bind(&path).unwrap();
+        let mut rig = Rig::new();
+        let bind = Bind::new(Address::Unnamed).peer(Address::Unix(path.clone()));
+        let mut socket = rig.os.bind(CONNECTED, &bind).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let events = |rig: &mut Rig| {
+            rig.ready.clear();
+            rig.os.poll(Some(Duration::ZERO), &mut rig.ready).unwrap();
+            rig.ready.len()
+        };
+        let mut buf = [0; 16];
+        for _ in 0..3 {
+            assert_eq!(events(&mut rig), 0);
+            let mut sent = 0;
+            while rig
+                .os
+                .transmit(&mut socket, &Transmit::new(None, b"x"))
+                .is_ok()
+            {
+                sent += 1;
+            }
+            assert_eq!(events(&mut rig), 0, "the peer's queue is full");
+            for _ in 0..sent {
+                peer.recv(&mut buf).unwrap();
+            }
+            rig.wait();
+            let is_told = |event: &Ready| event.readiness.has(Readiness::WRITABLE);
+            assert!(rig.ready.iter().any(is_told));
+            // Datagrams that leave again and again, until nobody waits for room.
+            for _ in 0..200 {
+                rig.os
+                    .transmit(&mut socket, &Transmit::new(None, b"x"))
+                    .unwrap();
+                peer.recv(&mut buf).unwrap();
+            }
+            events(&mut rig);
+            rig.os
+                .transmit(&mut socket, &Transmit::new(None, b"x"))
+                .unwrap();
+            peer.recv(&mut buf).unwrap();
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Post {
         for membership in &bind.memberships {
             check_group(membership)?;
         }
-        let socket = self.sockets.insert(Mailbox {
+        Ok(self.sockets.insert(Mailbox {
             address,
             peer: bind.peer.clone(),
             options: bind.options.clone(),
@@ -94,9 +94,7 @@ impl Post {
             token,
             wants_read: true,
             wants_write: false,
-        });
-        self.tell(socket, Readiness::WRITABLE);
-        Ok(socket)
+        }))
     }
 
     pub(super) fn close(&mut self, socket: usize) {

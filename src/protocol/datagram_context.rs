@@ -34,6 +34,35 @@ impl Destination {
     }
 }
 
+/// The way back to a sender: a destination that is not made until it has to be kept.
+#[derive(Clone, Copy)]
+struct Back<'a> {
+    to: &'a Address,
+    from: Option<IpAddr>,
+}
+
+impl PartialEq<Destination> for Back<'_> {
+    #[inline]
+    fn eq(&self, other: &Destination) -> bool {
+        let is_there = match (self.to, &other.to) {
+            // The usual case, without a call.
+            (Address::Ip(to), Some(Address::Ip(other))) => to == other,
+            (to, other) => other.as_ref() == Some(to),
+        };
+        is_there && other.from == self.from && other.interface.is_none()
+    }
+}
+
+impl From<Back<'_>> for Destination {
+    #[inline]
+    fn from(back: Back<'_>) -> Destination {
+        Destination {
+            from: back.from,
+            ..Destination::new(Some(back.to.clone()))
+        }
+    }
+}
+
 /// A callback's hands: the queue of its socket, and [`Intents`] for everything else.
 ///
 /// What is sent leaves when the callback has returned, as far as the kernel takes it; the rest
@@ -56,15 +85,20 @@ impl<'a> DatagramContext<'a> {
     /// sent to. In other callbacks, to the peer that the socket is connected to.
     #[inline]
     pub fn reply(&mut self, bytes: impl AsRef<[u8]>) -> Sent {
-        let destination = match self.origin {
-            Some((from, local)) => Destination {
-                from: local,
-                ..Destination::new(Some(from.clone()))
-            },
-            None => Destination::new(None),
+        let bytes = bytes.as_ref();
+        let Some((to, from)) = self.origin else {
+            let sent = self.queue(Destination::new(None), bytes);
+            return self.told(sent);
         };
-        let sent = self.queue(destination, bytes.as_ref());
-        self.told(sent)
+        // As `queue`, without making what is hardly ever needed.
+        let max = self.max_len(Some(to));
+        if !self.admits(bytes.len(), max) {
+            return self.told_error(&self.objection(Some(to), bytes.len(), max));
+        }
+        match self.effects.datagrams.push(Back { to, from }, bytes) {
+            Ok(()) => self.queued_as(),
+            Err(_) => self.told_error(&refused(Some(to.clone()), SendCause::QueueFull)),
+        }
     }
 
     /// Sends to the peer that the socket is connected to.
@@ -117,13 +151,11 @@ impl<'a> DatagramContext<'a> {
     /// Sends bytes that are shared with other destinations: long ones are queued by reference.
     pub fn send_shared_to(&mut self, to: impl Into<Address>, bytes: Bytes) -> Sent {
         let destination = Destination::new(Some(to.into()));
-        let sent = match self.check(&destination, bytes.len()) {
-            Ok(()) => {
-                let pushed = self.effects.datagrams.push_shared(destination, bytes);
-                self.pushed(pushed)
-            }
-            Err(error) => Err(error),
-        };
+        let checked = self.check(destination.to.as_ref(), bytes.len());
+        let sent = checked.and_then(|()| {
+            let pushed = self.effects.datagrams.push_shared(destination, bytes);
+            self.pushed(pushed)
+        });
         self.told(sent)
     }
 
@@ -189,7 +221,7 @@ impl<'a> DatagramContext<'a> {
 
     #[inline]
     fn queue(&mut self, to: Destination, bytes: &[u8]) -> Result<Sent, SendError> {
-        self.check(&to, bytes.len())?;
+        self.check(to.to.as_ref(), bytes.len())?;
         let pushed = self.effects.datagrams.push(to, bytes);
         self.pushed(pushed)
     }
@@ -197,26 +229,49 @@ impl<'a> DatagramContext<'a> {
     #[inline]
     fn pushed(&self, pushed: Result<(), Destination>) -> Result<Sent, SendError> {
         match pushed {
-            Ok(()) if self.effects.datagrams.is_over() => Ok(Sent::HighWater),
-            Ok(()) => Ok(Sent::Queued),
-            Err(destination) => Err(refused(destination.to, SendCause::QueueFull)),
+            Ok(()) => Ok(self.queued_as()),
+            Err(to) => Err(refused(to.to, SendCause::QueueFull)),
         }
     }
 
     #[inline]
-    fn check(&self, to: &Destination, len: usize) -> Result<(), SendError> {
-        if self.effects.control.is_mute {
-            return Err(refused(to.to.clone(), SendCause::Closed));
+    fn queued_as(&self) -> Sent {
+        if self.effects.datagrams.is_over() {
+            Sent::HighWater
+        } else {
+            Sent::Queued
         }
-        let max = match (&to.to, self.effects.max_to_peer) {
-            (Some(to), _) => max_len(to),
-            (None, Some(max)) => max,
-            (None, None) => return Err(refused(None, SendCause::NoDestination)),
+    }
+
+    #[inline]
+    fn check(&self, to: Option<&Address>, len: usize) -> Result<(), SendError> {
+        let max = self.max_len(to);
+        if self.admits(len, max) {
+            return Ok(());
+        }
+        Err(self.objection(to, len, max))
+    }
+
+    /// Bytes of the largest datagram to somebody, if there is somebody.
+    #[inline]
+    fn max_len(&self, to: Option<&Address>) -> Option<usize> {
+        to.map_or(self.effects.max_to_peer, |to| Some(max_len(to)))
+    }
+
+    #[inline]
+    fn admits(&self, len: usize, max: Option<usize>) -> bool {
+        !self.effects.control.is_mute && max.is_some_and(|max| len <= max)
+    }
+
+    /// Why a datagram is not even queued.
+    #[cold]
+    fn objection(&self, to: Option<&Address>, len: usize, max: Option<usize>) -> SendError {
+        let cause = match max {
+            _ if self.effects.control.is_mute => SendCause::Closed,
+            Some(max) => SendCause::TooLong { len, max },
+            None => SendCause::NoDestination,
         };
-        if len > max {
-            return Err(refused(to.to.clone(), SendCause::TooLong { len, max }));
-        }
-        Ok(())
+        refused(to.cloned(), cause)
     }
 
     /// What a caller who does not deal with errors is told.

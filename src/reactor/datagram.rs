@@ -238,37 +238,44 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
         calls: &mut usize,
     ) {
         add(&self.service.counters.bytes_in, bytes.len() as u64);
-        let mut rest = bytes;
+        let is_whole = received.datagram_len <= received.len;
+        let (mut rest, mut count, mut delivered) = (bytes, 0, 0);
         loop {
             let segment_len = received.segment_len.min(rest.len());
             let (one, others) = rest.split_at(segment_len);
-            let is_whole = received.datagram_len <= received.len;
             let len = if is_whole {
                 one.len()
             } else {
                 received.datagram_len
             };
-            self.deliver_one(one, len, received, core);
-            *calls = calls.saturating_sub(1);
+            count += 1;
+            if let Some(one) = self.admitted(one, len) {
+                delivered += 1;
+                self.deliver_one(one, len, received, core);
+            }
             rest = others;
             if rest.is_empty() || segment_len == 0 || self.state != State::Open {
-                return;
+                break;
             }
         }
+        *calls = calls.saturating_sub(count);
+        self.stats.received += count as u64;
+        add(&self.service.counters.frames, delivered);
+    }
+
+    /// As much of a datagram as is to be delivered: all of it, unless it is longer than it may be.
+    #[inline]
+    fn admitted<'a>(&mut self, bytes: &'a [u8], len: usize) -> Option<&'a [u8]> {
+        if len <= self.limits.max_datagram && len <= bytes.len() {
+            return Some(bytes);
+        }
+        self.stats.truncated += 1;
+        let max_len = bytes.len().min(self.limits.max_datagram);
+        (self.limits.oversize != Oversize::Drop).then(|| &bytes[..max_len])
     }
 
     #[inline]
     fn deliver_one(&mut self, bytes: &[u8], len: usize, received: &Received, core: &mut Core<N>) {
-        self.stats.received += 1;
-        let mut bytes = bytes;
-        if len > self.limits.max_datagram || len > bytes.len() {
-            self.stats.truncated += 1;
-            if self.limits.oversize == Oversize::Drop {
-                return;
-            }
-            bytes = &bytes[..bytes.len().min(self.limits.max_datagram)];
-        }
-        add(&self.service.counters.frames, 1);
         let datagram = Datagram {
             bytes,
             len,

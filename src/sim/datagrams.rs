@@ -143,7 +143,6 @@ impl Fabric {
             serial,
         };
         self.log(host, Some(token), What::Bind, 0);
-        self.edge(Listener::Datagram(id), Readiness::WRITABLE);
         Ok(id)
     }
 
@@ -329,7 +328,13 @@ impl Fabric {
         if readable && (std::mem::take(&mut socket.ear.wants_read) || socket.is_readable()) {
             self.edge(Listener::Datagram(id), Readiness::READABLE);
         } else if !readable && std::mem::take(&mut socket.ear.wants_write) {
-            self.edge(Listener::Datagram(id), Readiness::WRITABLE);
+            // Whoever waits for room has asked the poller anew, which tells of what can be read, too.
+            let mut readiness = Readiness::WRITABLE;
+            if socket.is_readable() {
+                socket.ear.wants_read = false;
+                readiness = readiness.or(Readiness::READABLE);
+            }
+            self.edge(Listener::Datagram(id), readiness);
         }
     }
 
