@@ -328,7 +328,7 @@ impl Fabric {
         if readable && (std::mem::take(&mut socket.ear.wants_read) || socket.is_readable()) {
             self.edge(Listener::Datagram(id), Readiness::READABLE);
         } else if !readable && std::mem::take(&mut socket.ear.wants_write) {
-            // Whoever waits for room has asked the poller anew, which tells of what can be read, too.
+            // Whoever waits for room has asked the poller anew, which tells of input as well.
             let mut readiness = Readiness::WRITABLE;
             if socket.is_readable() {
                 socket.ear.wants_read = false;
