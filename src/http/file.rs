@@ -96,8 +96,8 @@ impl fmt::Debug for FileBody {
 /// Bytes that are read at once.
 const PIECE_LEN: u64 = 64 * 1024;
 /// Bytes up to which a file is read into the queue, and leaves with its head in one write: so far
-/// that costs no more than `sendfile`, which hands on whole pages (PERFORMANCE.md).
-const SMALL_LEN: u64 = 8 * 1024;
+/// that costs less than `sendfile`, which hands on whole pages (PERFORMANCE.md).
+const SMALL_LEN: u64 = 12 * 1024;
 /// Bytes that are queued at once to be sent from where they lie: what a connection may do in a
 /// turn.
 const STRETCH_LEN: u64 = 256 * 1024;
