@@ -19,6 +19,8 @@ mod echo;
 mod forward;
 #[path = "sim/found.rs"]
 mod found;
+#[path = "sim/groups.rs"]
+mod groups;
 #[path = "sim/hosts.rs"]
 mod hosts;
 #[cfg(feature = "http")]
