@@ -39,8 +39,8 @@ use windlass::http::FileDigests;
 #[cfg(feature = "digest")]
 use windlass::http::digest::{Verify, digests};
 use windlass::http::{
-    AccessLog, Event, Fields, Files, Flow, Limits, Method, Pulled, Receiver, Request, Response,
-    Router, Server,
+    AccessLog, Event, Fields, FileCache, Files, Flow, Limits, Method, Pulled, Receiver, Request,
+    Response, Router, Server,
 };
 use windlass::net::Address;
 use windlass::{Error, Intents, Reactor};
@@ -54,6 +54,9 @@ struct Args {
     /// A directory to serve below /files/.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Seconds that a file which is kept in memory is not looked at again: it may be sent so late.
+    #[arg(long, value_name = "SECS", default_value_t = 0)]
+    cache: u64,
     /// Seconds that a head may take, and that a body may stall.
     #[arg(long, value_name = "SECS", default_value_t = 10, value_parser = seconds())]
     header_timeout: u64,
@@ -87,7 +90,10 @@ fn serve(args: &Args) -> Result<(), Error> {
     };
     let mut router = if args.echo_any { echo_any() } else { site() };
     if let Some(root) = &args.root {
-        let files = open(root)?;
+        let files = open(root)?.cache(FileCache {
+            valid_for: Duration::from_secs(args.cache),
+            ..FileCache::default()
+        });
         #[cfg(feature = "digest")]
         let files = match args.digest {
             true => files.digests(patient()),

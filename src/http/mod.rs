@@ -79,7 +79,7 @@ pub use events::{Event, Feed, FeedLimits, Slow};
 pub use fields::{Fields, FieldsIter};
 #[cfg(feature = "digest")]
 pub use files::FileDigests;
-pub use files::Files;
+pub use files::{FileCache, Files};
 pub use head::Head;
 pub use limits::Limits;
 pub use method::{Method, Version};

@@ -46,6 +46,7 @@ impl Fixed {
             && asked.method == Method::Get
             && response.status == Status::OK
             && response.fields.capacity() == 0
+            && response.shared_fields.is_none()
             && response.error.is_none();
         match response.body {
             Body::Static(body) if is_usual && body.len() <= MAX_BODY_LEN => Some(Fixed {

@@ -124,13 +124,14 @@ pub struct Answer {
 
 impl Answer {
     fn new(response: Response, link: Arc<()>) -> Answer {
-        let response = match (&response.error, response.body.as_bytes()) {
+        let mut response = match (&response.error, response.body.as_bytes()) {
             (None, Some(_)) => response,
             (error, _) => {
                 log::error!("a deferred answer is incomplete or invalid ({error:?}): 500");
                 Response::error(Status::INTERNAL_SERVER_ERROR)
             }
         };
+        response.own_fields();
         Answer {
             status: response.status,
             content_type: response.content_type,
@@ -146,6 +147,7 @@ impl Answer {
             status: self.status,
             content_type: self.content_type,
             fields: self.fields,
+            shared_fields: None,
             body: Body::Shared(self.body),
             closes: self.closes,
             error: None,

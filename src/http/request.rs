@@ -5,9 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
-#[cfg(feature = "digest")]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 
@@ -118,7 +116,6 @@ impl<'a> Request<'a> {
     }
 
     /// The time of this turn.
-    #[cfg(feature = "digest")]
     pub(crate) fn now(&self) -> Instant {
         self.intents.now()
     }

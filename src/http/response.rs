@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub struct Response {
     pub(crate) content_type: Option<&'static str>,
     /// Field lines, each ended by CR LF. Invariant: valid.
     pub(crate) fields: Vec<u8>,
+    /// The same, in common with other answers.
+    pub(crate) shared_fields: Option<Rc<[u8]>>,
     pub(crate) body: Body,
     /// The connection is to end after this.
     pub(crate) closes: bool,
@@ -74,14 +77,9 @@ impl Response {
     /// Bytes of a type that is yet to be told.
     #[inline]
     pub fn of(body: impl IntoBody) -> Response {
-        // Without the default's body, which would have to be dropped.
         Response {
-            status: Status::OK,
-            content_type: None,
-            fields: Vec::new(),
             body: body.into_body(),
-            closes: false,
-            error: None,
+            ..Response::default()
         }
     }
 
@@ -217,6 +215,13 @@ impl Response {
     pub(crate) fn with_fields(mut self, fields: &[u8]) -> Response {
         self.fields.extend_from_slice(fields);
         self
+    }
+
+    /// Has no field lines in common with others any more.
+    pub(crate) fn own_fields(&mut self) {
+        if let Some(lines) = self.shared_fields.take() {
+            self.fields.extend_from_slice(&lines);
+        }
     }
 
     /// Is counted as under way, as far as it takes time.

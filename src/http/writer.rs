@@ -138,7 +138,8 @@ impl Writer {
     ) {
         let mut common = self.common.borrow_mut();
         common.renew_at(unix_time);
-        buf.reserve(HEAD_LEN + response.fields.len() + body.len());
+        let shared = response.shared_fields.as_deref().unwrap_or_default();
+        buf.reserve(HEAD_LEN + shared.len() + response.fields.len() + body.len());
         put_start(buf, &common, response.status);
         if let Some(content_type) = response.content_type {
             buf.extend_from_slice(b"Content-Type: ");
@@ -147,6 +148,7 @@ impl Writer {
         }
         put_framing(buf, framing);
         put_connection(buf, response.status, asked);
+        buf.extend_from_slice(shared);
         buf.extend_from_slice(&response.fields);
         buf.extend_from_slice(b"\r\n");
         buf.extend_from_slice(body);

@@ -18,7 +18,6 @@ mod datagram;
 mod datagram_opts;
 mod datagrams;
 mod extras;
-mod interfaces;
 mod key;
 mod listen;
 mod listener;

@@ -32,13 +32,14 @@ impl Coding {
 /// The codings that the peer likes at least as well as none, best first (RFC 9110, section
 /// 12.5.3). Without the field that is none: there are peers that do not know of codings.
 pub(super) fn accepted(fields: &Fields<'_>) -> impl Iterator<Item = Coding> + use<> {
-    let brotli = weight(fields, &["br"]);
-    let gzip = weight(fields, &["gzip", "x-gzip"]);
-    let any = weight(fields, &["*"]);
+    let mut weights = Weights::default();
+    for element in fields.get_all("accept-encoding").flat_map(elements) {
+        weights.add(element);
+    }
     // Not named, it is acceptable, and what is named is better.
-    let identity = weight(fields, &["identity"]).unwrap_or(1);
-    let brotli = (Coding::Brotli, brotli.or(any).unwrap_or(0));
-    let gzip = (Coding::Gzip, gzip.or(any).unwrap_or(0));
+    let identity = weights.identity.unwrap_or(1);
+    let brotli = (Coding::Brotli, weights.brotli.or(weights.any).unwrap_or(0));
+    let gzip = (Coding::Gzip, weights.gzip.or(weights.any).unwrap_or(0));
     let order = if gzip.1 > brotli.1 {
         [gzip, brotli]
     } else {
@@ -50,18 +51,33 @@ pub(super) fn accepted(fields: &Fields<'_>) -> impl Iterator<Item = Coding> + us
         .map(|(coding, _)| coding)
 }
 
-/// The weight of the first element with one of these names, in thousandths.
-fn weight(fields: &Fields<'_>, names: &[&str]) -> Option<u16> {
-    let lists = fields.get_all("accept-encoding");
-    let mut weights = lists.flat_map(elements).filter_map(|element| {
+/// The weights of the first elements with these names, in thousandths.
+#[derive(Default)]
+struct Weights {
+    brotli: Option<u16>,
+    gzip: Option<u16>,
+    identity: Option<u16>,
+    any: Option<u16>,
+}
+
+impl Weights {
+    fn add(&mut self, element: &[u8]) {
         let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-        let name = parts.next()?;
-        let is_it = names
-            .iter()
-            .any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
-        is_it.then(|| parts.next().map_or(1000, thousandths))
-    });
-    weights.next()
+        let name = parts.next().unwrap_or_default();
+        let is = |own: &str| name.eq_ignore_ascii_case(own.as_bytes());
+        let weight = if is("br") {
+            &mut self.brotli
+        } else if is("gzip") || is("x-gzip") {
+            &mut self.gzip
+        } else if is("identity") {
+            &mut self.identity
+        } else if is("*") {
+            &mut self.any
+        } else {
+            return;
+        };
+        weight.get_or_insert_with(|| parts.next().map_or(1000, thousandths));
+    }
 }
 
 /// A weight (RFC 9110, section 12.4.2), in thousandths; 0 if it is malformed.

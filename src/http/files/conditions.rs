@@ -3,18 +3,19 @@
 //! Pure: what the file system knows and what the request says in, a verdict out. Opens nothing, and
 //! knows no responses.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
+use std::io::Write;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use super::state::State;
 use crate::http::fields::{Fields, elements};
 use crate::http::method::Method;
 
 /// What tells one state of a file from another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Validators {
     /// The opaque tag, with its quotation marks.
-    tag: String,
+    tag: Rc<str>,
     is_strong: bool,
     /// Seconds since 1970; never in the future (RFC 9110, section 8.8.2.1).
     modified: Option<u64>,
@@ -39,14 +40,14 @@ impl Validators {
     /// The tag is made of the time of the last change of any kind, which nobody can set, and of the
     /// length. It is strong unless the file could change once more without that time changing: the
     /// clock of a file system ticks.
-    pub(super) fn new(metadata: &Metadata, mark: &str, unix_time: Duration) -> Validators {
-        let (seconds, nanos) = (metadata.ctime(), metadata.ctime_nsec());
-        let changed = since_1970(seconds, nanos).unwrap_or_default();
+    pub(super) fn new(state: &State, mark: &str, unix_time: Duration) -> Validators {
+        let (seconds, nanos) = state.changed();
+        let changed = state.changed_since_1970().unwrap_or_default();
         let tick = if nanos == 0 { COARSE_TICK } else { FINE_TICK };
-        let modified = since_1970(metadata.mtime(), metadata.mtime_nsec());
+        let modified = state.modified_since_1970();
         let modified = modified.map(|modified| modified.as_secs().min(unix_time.as_secs()));
         Validators {
-            tag: format!("\"{seconds:x}.{nanos:x}-{:x}{mark}\"", metadata.len()),
+            tag: format!("\"{seconds:x}.{nanos:x}-{:x}{mark}\"", state.len).into(),
             is_strong: changed + tick <= unix_time,
             modified,
             is_date_strong: changed + Duration::from_secs(1) <= unix_time,
@@ -59,7 +60,7 @@ impl Validators {
     #[cfg(feature = "digest")]
     pub(super) fn of_content(mut self, value: &str, mark: &str) -> Validators {
         let digest = value.split(':').nth(1).unwrap_or_default();
-        self.tag = format!("\"{digest}{mark}\"");
+        self.tag = format!("\"{digest}{mark}\"").into();
         self
     }
 
@@ -69,17 +70,22 @@ impl Validators {
         self.is_strong
     }
 
-    /// The value of `ETag`.
-    pub(super) fn entity_tag(&self) -> String {
-        let weak = if self.is_strong { "" } else { "W/" };
-        format!("{weak}{}", self.tag)
+    /// Whether they will be the same at any later time, unless the file is changed.
+    pub(super) fn is_settled(&self, unix_time: Duration) -> bool {
+        let is_past = |modified| modified < unix_time.as_secs();
+        self.is_strong && self.is_date_strong && self.modified.is_none_or(is_past)
     }
 
-    /// The value of `Last-Modified`.
-    pub(super) fn last_modified(&self) -> Option<String> {
-        let since_1970 = Duration::from_secs(self.modified?.min(LAST_SECOND));
-        let date = httpdate::HttpDate::from(SystemTime::UNIX_EPOCH + since_1970);
-        Some(date.to_string())
+    /// Appends `ETag` and `Last-Modified`.
+    pub(super) fn put(&self, lines: &mut Vec<u8>) {
+        let weak = if self.is_strong { "" } else { "W/" };
+        // Appending to a vector does not fail.
+        let _ = write!(lines, "ETag: {weak}{}\r\n", self.tag);
+        if let Some(modified) = self.modified {
+            let since_1970 = Duration::from_secs(modified.min(LAST_SECOND));
+            let date = httpdate::HttpDate::from(SystemTime::UNIX_EPOCH + since_1970);
+            let _ = write!(lines, "Last-Modified: {date}\r\n");
+        }
     }
 
     /// In the order of RFC 9110, section 13.2.2; `method` is GET or HEAD.
@@ -150,6 +156,30 @@ impl Validators {
     }
 }
 
+/// Which of the fields that matter to files a request has: one walk over them all, instead of one
+/// for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Named {
+    pub(super) conditions: bool,
+    pub(super) range: bool,
+    pub(super) codings: bool,
+}
+
+impl Named {
+    pub(super) fn of(fields: &Fields<'_>) -> Named {
+        let mut named = Named::default();
+        for (name, _) in fields {
+            match name.as_bytes() {
+                [b'i' | b'I', b'f' | b'F', b'-', ..] => named.conditions = true,
+                [b'r' | b'R', ..] => named.range |= name.eq_ignore_ascii_case("range"),
+                [b'a' | b'A', ..] => named.codings |= name.eq_ignore_ascii_case("accept-encoding"),
+                _ => {}
+            }
+        }
+        named
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Comparison {
     Strong,
@@ -179,13 +209,6 @@ fn parse_date(value: &[u8]) -> Option<u64> {
     let date = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
     let since_1970 = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(since_1970.as_secs())
-}
-
-fn since_1970(seconds: i64, nanos: i64) -> Option<Duration> {
-    let nanos = u32::try_from(nanos)
-        .ok()
-        .filter(|&nanos| nanos < 1_000_000_000)?;
-    Some(Duration::new(u64::try_from(seconds).ok()?, nanos))
 }
 
 /// How far apart changes have to be to be told apart, where the file system counts in nanoseconds

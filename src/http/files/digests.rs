@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::conditions::Verdict;
 use super::found::{Asked, Found, Plan};
-use super::hashing::{Hashing, Job, Progress, State, Subject, Value};
+use super::hashing::{Hashing, Job, Progress, Subject, Value};
 use crate::http::body::Body;
 use crate::http::digest::{Algorithm, Scope};
 use crate::http::fields::Fields;
-use crate::http::request::Request;
 use crate::http::response::{Response, put_field};
 
 /// Which digests [`Files`](super::Files) tells (RFC 9530), and what they may cost. With the feature
@@ -150,20 +149,18 @@ impl Digests {
     }
 
     /// Answers with a file and the digests that are wanted, or begins to wait for them.
-    pub(super) fn answer(self: &Rc<Self>, found: Found, request: &Request<'_>) -> Response {
-        let (asked, now) = (Asked::of(request), request.now());
+    pub(super) fn answer(self: &Rc<Self>, found: Found, asked: &Asked<'_>) -> Response {
         let errand = Errand {
-            state: State::of(&found.opened.metadata),
             wants: self.wants(&asked.fields),
             found,
             made: Vec::new(),
-            began: now,
+            began: asked.now,
             is_over: false,
             lines: None,
             job: None,
             place: None,
         };
-        errand.go_on(self, &asked, now)
+        errand.go_on(self, asked)
     }
 
     fn wants(&self, fields: &Fields<'_>) -> [Option<Want>; 2] {
@@ -201,7 +198,6 @@ struct Want {
 /// A request on its way to its answer.
 struct Errand {
     found: Found,
-    state: State,
     /// Of the content, and of the representation.
     wants: [Option<Want>; 2],
     /// What was made for it.
@@ -217,7 +213,8 @@ struct Errand {
 }
 
 impl Errand {
-    fn go_on(mut self, digests: &Rc<Digests>, asked: &Asked<'_>, now: Instant) -> Response {
+    fn go_on(mut self, digests: &Rc<Digests>, asked: &Asked<'_>) -> Response {
+        let now = asked.now;
         self.is_over = now.saturating_duration_since(self.began) > digests.settings.max_wait;
         if self.is_over
             && let Some(job) = self.job.take()
@@ -231,8 +228,8 @@ impl Errand {
             };
             let job = self.job.take().filter(|job| job.is_of(&subject));
             let job = job.unwrap_or_else(|| digests.hashing.job(subject.clone()));
-            let file = &self.found.opened.file;
-            let wait = match digests.hashing.advance(&job, file, now) {
+            let content = &self.found.content;
+            let wait = match digests.hashing.advance(&job, content, now) {
                 Progress::Done(value) => {
                     self.made.push((subject, value));
                     continue;
@@ -256,15 +253,22 @@ impl Errand {
         let digests = Rc::clone(digests);
         let lines = self.lines.take();
         let lines = lines.unwrap_or_else(|| asked.fields.as_bytes().into());
-        let (method, unix_time) = (asked.method, asked.unix_time);
+        let Asked {
+            method,
+            named,
+            unix_time,
+            ..
+        } = *asked;
         let make = move |now| {
             let asked = Asked {
                 method,
                 fields: Fields::new(&lines),
+                named,
                 unix_time,
+                now,
             };
             self.lines = Some(Rc::clone(&lines));
-            self.go_on(&digests, &asked, now)
+            self.go_on(&digests, &asked)
         };
         Response {
             body: Body::Later(wait, Box::new(make)),
@@ -280,7 +284,7 @@ impl Errand {
         let is_settled = validators.is_strong();
         let digest = |range: Range<u64>, algorithm, is_worth_it| {
             let subject = Subject {
-                state: self.state.clone(),
+                state: self.found.state.clone(),
                 range,
                 algorithm,
                 is_settled,

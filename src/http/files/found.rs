@@ -3,17 +3,20 @@
 //! Conditions, ranges and fields in their order. Knows neither names nor how a file is opened.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use super::cache::Kept;
 use super::coding::Coding;
-use super::conditions::{Validators, Verdict};
+use super::conditions::{Named, Validators, Verdict};
+use super::content::Content;
 use super::parts::{Parts, content_range};
 use super::ranges::{self, Ranges};
-use super::root::Opened;
+use super::state::State;
 use crate::http::fields::Fields;
 use crate::http::method::Method;
 use crate::http::request::Request;
-use crate::http::response::Response;
+use crate::http::response::{Response, put_field};
 use crate::http::status::Status;
 
 /// What a request says besides the name of a file.
@@ -22,24 +25,36 @@ pub(super) struct Asked<'a> {
     /// GET or HEAD.
     pub(super) method: Method,
     pub(super) fields: Fields<'a>,
+    /// Which of them there are.
+    pub(super) named: Named,
     /// When it came, since 1970.
     pub(super) unix_time: Duration,
+    pub(super) now: Instant,
 }
 
 impl<'a> Asked<'a> {
     pub(super) fn of(request: &Request<'a>) -> Asked<'a> {
+        let fields = request.head().fields();
         Asked {
             method: request.method(),
-            fields: request.head().fields(),
+            fields,
+            named: Named::of(&fields),
             unix_time: request.unix_time(),
+            now: request.now(),
         }
+    }
+
+    /// Whether it can be answered with nothing but the whole file.
+    pub(super) fn is_for_whole(&self) -> bool {
+        !self.named.conditions && !self.named.range
     }
 }
 
-/// An open file, and what is told of it.
+/// A file, and what is told of it.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) opened: Opened,
+    pub(super) content: Content,
+    pub(super) state: State,
     pub(super) coding: Option<Coding>,
     pub(super) media_type: &'static str,
     /// Another request could be answered with another coding.
@@ -75,7 +90,7 @@ impl Plan {
 
 impl Found {
     pub(super) fn len(&self) -> u64 {
-        self.opened.metadata.len()
+        self.state.len
     }
 
     /// Judges a request by the time of the file's last change.
@@ -84,7 +99,10 @@ impl Found {
     }
 
     pub(super) fn validators(&self, asked: &Asked<'_>) -> Validators {
-        Validators::new(&self.opened.metadata, self.mark(), asked.unix_time)
+        match &self.content {
+            Content::Open(_) => Validators::new(&self.state, self.mark(), asked.unix_time),
+            Content::Kept(kept) => kept.validators.clone(),
+        }
     }
 
     /// What tells its coding from others in an entity tag.
@@ -94,11 +112,15 @@ impl Found {
 
     /// Judges a request by these validators.
     pub(super) fn plan_by(&self, validators: Validators, asked: &Asked<'_>) -> Plan {
-        let verdict = validators.verdict(&asked.fields);
-        let ranges = validators
-            .range(asked.method, &asked.fields)
-            .filter(|_| verdict == Verdict::Proceed)
-            .map_or(Ranges::Whole, |range| ranges::parse(range, self.len()));
+        let verdict = match asked.named.conditions {
+            true => validators.verdict(&asked.fields),
+            false => Verdict::Proceed,
+        };
+        let range = match asked.named.range && verdict == Verdict::Proceed {
+            true => validators.range(asked.method, &asked.fields),
+            false => None,
+        };
+        let ranges = range.map_or(Ranges::Whole, |range| ranges::parse(range, self.len()));
         Plan {
             validators,
             verdict,
@@ -108,51 +130,87 @@ impl Found {
 
     /// Answers as it was planned.
     pub(super) fn answer(self, plan: Plan, asked: &Asked<'_>) -> Response {
-        let (coding, varies) = (self.coding, self.varies);
+        let is_sent = plan.verdict == Verdict::Proceed;
+        let lines = self.lines(&plan.validators, is_sent);
         let mut response = match (plan.verdict, plan.ranges) {
             (Verdict::Failed, _) => return Response::error(Status::PRECONDITION_FAILED),
             (Verdict::NotModified, _) => Response::empty(Status::NOT_MODIFIED),
             (Verdict::Proceed, Ranges::Unsatisfiable) => return self.unsatisfiable(),
-            (Verdict::Proceed, Ranges::Whole) => self.whole(),
+            (Verdict::Proceed, Ranges::Whole) => {
+                let len = self.len();
+                self.stretch(0..len)
+            }
             (Verdict::Proceed, Ranges::Some(ranges)) => self.part(ranges, asked),
         };
-        if plan.verdict == Verdict::Proceed {
-            response = response.header("Accept-Ranges", "bytes");
-            if let Some(coding) = coding {
-                response = response.header("Content-Encoding", coding.name());
-            }
-        }
-        response = response.header("ETag", &plan.validators.entity_tag());
-        if let Some(date) = plan.validators.last_modified() {
-            response = response.header("Last-Modified", &date);
-        }
-        if varies {
-            response = response.header("Vary", "Accept-Encoding");
-        }
+        response.fields.extend_from_slice(&lines);
         response
     }
 
-    fn whole(self) -> Response {
-        let len = self.len();
-        Response::file(self.opened.file, 0..len).content_type(self.media_type)
+    /// What is kept of an open file, unless it was changed just now, or is changed meanwhile.
+    pub(super) fn to_keep(&self, name: &[u8], asked: &Asked<'_>) -> Option<Rc<Kept>> {
+        let validators = self.validators(asked);
+        if !validators.is_settled(asked.unix_time) {
+            return None;
+        }
+        Some(Rc::new(Kept {
+            name: name.into(),
+            state: self.state.clone(),
+            bytes: self.content.read(&self.state).ok()?,
+            media_type: self.media_type,
+            lines: self.lines(&validators, true).into(),
+            validators,
+        }))
+    }
+
+    /// The field lines of a file that is sent, or of which it is told that it is the same.
+    fn lines(&self, validators: &Validators, is_sent: bool) -> Vec<u8> {
+        let mut lines = Vec::with_capacity(LINES_LEN);
+        if is_sent {
+            put_field(&mut lines, "Accept-Ranges", "bytes");
+            if let Some(coding) = self.coding {
+                put_field(&mut lines, "Content-Encoding", coding.name());
+            }
+        }
+        validators.put(&mut lines);
+        if self.varies {
+            put_field(&mut lines, "Vary", "Accept-Encoding");
+        }
+        lines
     }
 
     /// The ranges that are asked for.
     fn part(self, ranges: Vec<Range<u64>>, asked: &Asked<'_>) -> Response {
         let len = self.len();
         let response = match &ranges[..] {
-            [range] => Response::file(self.opened.file, range.clone())
-                .content_type(self.media_type)
-                .header("Content-Range", &content_range(range, len)),
+            [range] => {
+                let content_range = content_range(range, len);
+                let response = self.stretch(range.clone());
+                response.header("Content-Range", &content_range)
+            }
             _ => {
                 let boundary = boundary(asked.unix_time, &ranges);
-                let (parts, body_len) =
-                    Parts::new(self.opened.file, ranges, &boundary, self.media_type, len);
                 let media_type = format!("multipart/byteranges; boundary={boundary}");
-                Response::stream_of(body_len, parts).header("Content-Type", &media_type)
+                let (parts, body_len) = Parts::new(ranges, &boundary, self.media_type, len);
+                let response = match self.content {
+                    Content::Open(file) => Response::stream_of(body_len, parts.of_file(file)),
+                    Content::Kept(kept) => Response::of(parts.of_bytes(&kept.bytes)),
+                };
+                response.header("Content-Type", &media_type)
             }
         };
         response.status(Status::PARTIAL_CONTENT)
+    }
+
+    /// The bytes of `range`, which is not beyond the end.
+    fn stretch(self, range: Range<u64>) -> Response {
+        let response = match self.content {
+            Content::Open(file) => Response::file(file, range),
+            // What is kept is no longer than memory.
+            Content::Kept(kept) => {
+                Response::of(kept.bytes.slice(range.start as usize..range.end as usize))
+            }
+        };
+        response.content_type(self.media_type)
     }
 
     fn unsatisfiable(&self) -> Response {
@@ -171,3 +229,5 @@ fn boundary(unix_time: Duration, ranges: &[Range<u64>]) -> String {
     });
     format!("{mix:016x}{time:032x}")
 }
+/// What the field lines of a file have room in.
+const LINES_LEN: usize = 192;

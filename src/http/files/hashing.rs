@@ -1,17 +1,17 @@
 //! `Hashing`: digests of files, made a stretch at a time, and kept while the files do not change.
 //!
-//! Reads files that others have opened. Knows neither requests nor responses.
+//! Reads files that others have found. Knows neither requests nor responses.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
+use super::content::Content;
+use super::state::State;
 use crate::http::digest::{Algorithm, Hasher};
 
 /// What digests are made, and which were.
@@ -83,7 +83,7 @@ impl Hashing {
     }
 
     /// Goes on with a job, as far as the budget allows. `file` is what it is about.
-    pub(super) fn advance(&self, job: &Job, file: &File, now: Instant) -> Progress {
+    pub(super) fn advance(&self, job: &Job, file: &Content, now: Instant) -> Progress {
         let work = &mut *job.0.borrow_mut();
         let is_small = self.is_small(work.subject.len());
         let mut progress = Progress::Waits;
@@ -112,15 +112,14 @@ impl Hashing {
     }
 
     /// All was read: it counts if the file has not changed meanwhile.
-    fn finish(&self, work: &Work, file: &File) -> Value {
+    fn finish(&self, work: &Work, file: &Content) -> Value {
         let Subject {
             state,
             range,
             algorithm,
             is_settled,
         } = &work.subject;
-        let now = file.metadata().ok()?;
-        if State::of(&now) != *state {
+        if file.state().ok()? != *state {
             log::debug!("a file was changed while it was hashed");
             return None;
         }
@@ -138,29 +137,6 @@ impl fmt::Debug for Hashing {
         f.debug_struct("Hashing")
             .field("kept", &self.kept.borrow().by_file.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// What tells one state of a file from another, as far as the file system tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
-    /// The file system and the number in it.
-    file: (u64, u64),
-    len: u64,
-    /// Of the content, in seconds and nanoseconds.
-    modified: (i64, i64),
-    /// Of anything, which nobody can set.
-    changed: (i64, i64),
-}
-
-impl State {
-    pub(super) fn of(metadata: &Metadata) -> State {
-        State {
-            file: (metadata.dev(), metadata.ino()),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
     }
 }
 
@@ -216,7 +192,7 @@ impl Work {
         }
     }
 
-    fn hash(&mut self, file: &File, buffer: &mut [u8]) -> io::Result<()> {
+    fn hash(&mut self, file: &Content, buffer: &mut [u8]) -> io::Result<()> {
         file.read_exact_at(buffer, self.left.start)?;
         self.hasher.update(buffer);
         self.left.start += buffer.len() as u64;

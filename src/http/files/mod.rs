@@ -2,8 +2,10 @@
 //!
 //! A handler like any other. Knows neither connections nor how bodies are sent.
 
+mod cache;
 mod coding;
 mod conditions;
+mod content;
 #[cfg(feature = "digest")]
 mod digests;
 mod found;
@@ -14,18 +16,23 @@ mod parts;
 mod path;
 mod ranges;
 mod root;
+mod state;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
 use rustix::io::Errno;
 
+pub use self::cache::FileCache;
+use self::cache::{Cache, Known};
 use self::coding::Coding;
+use self::content::Content;
 #[cfg(feature = "digest")]
 pub use self::digests::FileDigests;
 use self::found::{Asked, Found};
-use self::root::{Opened, Root};
+use self::root::Root;
 use super::method::Method;
 use super::request::Request;
 use super::response::Response;
@@ -67,6 +74,9 @@ use super::status::Status;
 /// file was changed just now: then it could change again without a trace. With the feature `digest`
 /// it can be made of the content, and digests of it be told: `Files::digests`.
 ///
+/// **Small files are kept in memory**, and looked at again for each request, so that what is sent
+/// is what is there; or only after a while, if that is good enough: [`Files::cache`].
+///
 /// **The price:** disks are read in the reactor's thread, up to 256 KiB at a time, when the peer
 /// can take more. That costs nothing where files are in the page cache; a slow disk or a network
 /// file system holds up all connections. A transfer holds one descriptor, and no memory: a file is
@@ -79,6 +89,7 @@ pub struct Files {
     root: Root,
     serves_hidden: bool,
     serves_encoded: bool,
+    cache: Cache,
     #[cfg(feature = "digest")]
     digests: Option<Rc<digests::Digests>>,
 }
@@ -94,6 +105,7 @@ impl Files {
             root: Root::open(root.as_ref())?,
             serves_hidden: false,
             serves_encoded: true,
+            cache: Cache::new(FileCache::default()),
             #[cfg(feature = "digest")]
             digests: None,
         })
@@ -110,6 +122,14 @@ impl Files {
     #[must_use]
     pub fn precompressed(mut self, serves_encoded: bool) -> Files {
         self.serves_encoded = serves_encoded;
+        self
+    }
+
+    /// How small files are kept in memory. Default: as [`FileCache::default`] says, which looks at
+    /// the file for each request.
+    #[must_use]
+    pub fn cache(mut self, cache: FileCache) -> Files {
+        self.cache = Cache::new(cache);
         self
     }
 
@@ -136,54 +156,101 @@ impl Files {
         let Some(named) = path::resolve(path, self.serves_hidden) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let mut path = named.path;
-        if named.is_directory {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(INDEX.as_bytes());
-        }
-        let opened = self.root.open_beneath(&path)?;
-        if !opened.metadata.is_dir() {
-            return Ok(self.answer(&path, opened, request));
-        }
-        if named.is_directory {
+        let path = match (named.is_directory, &*named.path) {
+            (false, path) => Cow::Borrowed(path),
+            (true, b"") => Cow::Borrowed(INDEX.as_bytes()),
+            (true, path) => Cow::Owned([path, b"/", INDEX.as_bytes()].concat()),
+        };
+        let asked = Asked::of(request);
+        match self.look_up(&path, None, &asked)? {
+            Some(found) => Ok(self.answer(&path, found, &asked)),
             // A directory of the index's name.
-            return Err(io::ErrorKind::NotFound.into());
+            None if named.is_directory => Err(io::ErrorKind::NotFound.into()),
+            None => Ok(with_slash(request)),
         }
-        Ok(with_slash(request))
     }
 
     /// Answers with a file, or what lies there in its place.
-    fn answer(&self, path: &[u8], plain: Opened, request: &Request<'_>) -> Response {
-        let asked = Asked::of(request);
-        let encoded = coding::accepted(&asked.fields)
-            .filter(|_| self.serves_encoded)
-            .find_map(|coding| Some((self.open_encoded(path, coding, &plain)?, Some(coding))));
-        let (opened, coding) = encoded.unwrap_or((plain, None));
-        let found = Found {
-            opened,
+    fn answer(&self, path: &[u8], plain: Found, asked: &Asked<'_>) -> Response {
+        let found = match self.serves_encoded && asked.named.codings {
+            true => coding::accepted(&asked.fields)
+                .find_map(|coding| self.look_up_encoded(path, coding, &plain, asked))
+                .unwrap_or(plain),
+            false => plain,
+        };
+        #[cfg(feature = "digest")]
+        if let Some(digests) = &self.digests {
+            return digests.answer(found, asked);
+        }
+        if let Content::Kept(kept) = &found.content
+            && asked.is_for_whole()
+        {
+            return kept.whole();
+        }
+        let plan = found.plan(asked);
+        found.answer(plan, asked)
+    }
+
+    /// What lies at `path`, in a coding or in none; `None` if that is a directory. A small file is
+    /// kept.
+    fn look_up(
+        &self,
+        path: &[u8],
+        coding: Option<Coding>,
+        asked: &Asked<'_>,
+    ) -> io::Result<Option<Found>> {
+        let look = |name: &[u8]| self.root.state_at(name);
+        match self.cache.find(path, coding, asked.now, look) {
+            Known::Kept(kept) => {
+                return Ok(Some(Found {
+                    state: kept.state.clone(),
+                    coding,
+                    media_type: kept.media_type,
+                    varies: self.serves_encoded,
+                    content: Content::Kept(kept),
+                }));
+            }
+            Known::Absent => return Err(io::ErrorKind::NotFound.into()),
+            Known::Nothing => {}
+        }
+        let name = match coding {
+            Some(coding) => Cow::Owned([path, coding.suffix().as_bytes()].concat()),
+            None => Cow::Borrowed(path),
+        };
+        let opened = self.root.open_beneath(&name)?;
+        if opened.is_directory {
+            return Ok(None);
+        }
+        let mut found = Found {
+            content: Content::Open(opened.file),
+            state: opened.state,
             coding,
             media_type: media::media_type(path),
             varies: self.serves_encoded,
         };
-        #[cfg(feature = "digest")]
-        if let Some(digests) = &self.digests {
-            return digests.answer(found, request);
+        if self.cache.takes(found.len())
+            && let Some(kept) = found.to_keep(&name, asked)
+        {
+            self.cache.put(path, coding, Rc::clone(&kept), asked.now);
+            found.content = Content::Kept(kept);
         }
-        let plan = found.plan(&asked);
-        found.answer(plan, &asked)
+        Ok(Some(found))
     }
 
     /// The file in a coding, unless it is older than what it was made of.
-    fn open_encoded(&self, path: &[u8], coding: Coding, plain: &Opened) -> Option<Opened> {
-        let path = [path, coding.suffix().as_bytes()].concat();
-        let encoded = self.root.open_beneath(&path).ok()?;
-        let is_fresh = match (encoded.metadata.modified(), plain.metadata.modified()) {
-            (Ok(encoded), Ok(plain)) => encoded >= plain,
-            _ => false,
-        };
-        (encoded.metadata.is_file() && is_fresh).then_some(encoded)
+    fn look_up_encoded(
+        &self,
+        path: &[u8],
+        coding: Coding,
+        plain: &Found,
+        asked: &Asked<'_>,
+    ) -> Option<Found> {
+        let found = self.look_up(path, Some(coding), asked).ok().flatten();
+        let found = found.filter(|found| found.state.is_as_new_as(&plain.state));
+        if found.is_none() {
+            self.cache.put_absent(path, coding, asked.now);
+        }
+        found
     }
 }
 
@@ -260,3 +327,49 @@ impl Router {
 
 /// What stands for a directory.
 const INDEX: &str = "index.html";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::Server;
+    use crate::net::{Memory, Network};
+    use crate::protocol::{Driver, Effects};
+
+    #[test]
+    fn a_file_that_is_kept_costs_no_allocation() {
+        let folder = std::env::temp_dir().join(format!("windlass-{}-kept", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("a.txt"), [b'x'; 4096]).unwrap();
+        let trusting = FileCache {
+            valid_for: Duration::from_secs(1),
+            ..FileCache::default()
+        };
+        for (cache, fields) in [
+            (FileCache::default(), ""),
+            (trusting, "Accept-Encoding: gzip, br\r\n"),
+        ] {
+            let files = Files::new(&folder).unwrap().cache(cache);
+            let server = Server::new(Router::new().files("/", files));
+            let mut session = server.session();
+            let mut fx = Effects::new(Memory::new().now());
+            // Long after it was written.
+            fx.intents.unix_time = Duration::from_secs(4_000_000_000);
+            let request = format!("GET /a.txt HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            let mut ask = || {
+                session.drive(request.as_bytes(), &mut 1, &mut fx);
+                let len = fx.out.len();
+                fx.out.consume(len);
+                len
+            };
+            ask();
+            let kept_len = ask();
+            assert!(kept_len > 4096);
+            let allocations = allocation_counter::measure(|| assert_eq!(ask(), kept_len));
+            assert_eq!(allocations.count_total, 0);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

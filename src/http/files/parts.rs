@@ -8,18 +8,17 @@ use std::ops::Range;
 use crate::http::body::{Pulled, Source};
 use crate::http::file::FileBody;
 
-/// The body: for each range a head of its own and its bytes, and a line that ends them all.
+/// For each range a head of its own, and a line that ends them all.
 pub(super) struct Parts {
-    file: FileBody,
     /// What is yet to be sent, last first.
     rest: Vec<(String, Range<u64>)>,
     end: String,
 }
 
 impl Parts {
-    /// The body, and how long it is. `boundary` must not be in the file; `len` is the file's.
+    /// What stands between the ranges, and how long the body is. `boundary` must not be in the
+    /// file; `len` is the file's.
     pub(super) fn new(
-        file: File,
         ranges: Vec<Range<u64>>,
         boundary: &str,
         media_type: &str,
@@ -37,25 +36,46 @@ impl Parts {
             body_len += head.len() as u64 + (range.end - range.start);
             rest.push((head, range));
         }
-        let parts = Parts {
+        (Parts { rest, end }, body_len)
+    }
+
+    /// The body, which is read as it is sent.
+    pub(super) fn of_file(self, file: File) -> FileParts {
+        FileParts {
             file: FileBody::new(file, 0..0),
-            rest,
-            end,
-        };
-        (parts, body_len)
+            parts: self,
+        }
+    }
+
+    /// The body, of a file that is in memory.
+    pub(super) fn of_bytes(mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        while let Some((head, range)) = self.rest.pop() {
+            body.extend_from_slice(head.as_bytes());
+            // What is in memory is no longer than that.
+            body.extend_from_slice(&bytes[range.start as usize..range.end as usize]);
+        }
+        body.extend_from_slice(self.end.as_bytes());
+        body
     }
 }
 
-impl Source for Parts {
+/// The body, of an open file.
+pub(super) struct FileParts {
+    file: FileBody,
+    parts: Parts,
+}
+
+impl Source for FileParts {
     fn pull(&mut self, out: &mut Vec<u8>) -> Pulled {
         if self.file.len() == 0 {
-            match self.rest.pop() {
+            match self.parts.rest.pop() {
                 Some((head, range)) => {
                     out.extend_from_slice(head.as_bytes());
                     self.file.set_range(range);
                 }
                 None => {
-                    out.extend_from_slice(self.end.as_bytes());
+                    out.extend_from_slice(self.parts.end.as_bytes());
                     return Pulled::End;
                 }
             }

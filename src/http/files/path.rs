@@ -3,42 +3,48 @@
 //! Pure: text in, bytes out. This is the first of two walls around the root: what it lets through
 //! has no way to say "up" or "elsewhere". The second is the kernel's, which knows about links.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub(super) struct Named<'a> {
     /// Relative, with `/` between names; empty for the root itself. Invariant: no name is empty,
     /// `.` or `..`, or contains a slash, a backslash or NUL.
-    pub(super) path: Vec<u8>,
+    pub(super) path: Cow<'a, [u8]>,
     /// It ends in a slash, so it means a directory.
     pub(super) is_directory: bool,
 }
 
 /// What the percent-encoded `path` names, which is relative to the root; `None` if that can be no
 /// file to be served. Each part is decoded once, on its own, so an encoded slash divides nothing.
-pub(super) fn resolve(path: &str, allows_hidden: bool) -> Option<Named> {
+pub(super) fn resolve(path: &str, allows_hidden: bool) -> Option<Named<'_>> {
     let (parts, is_directory) = match path.strip_suffix('/') {
         Some(parts) => (parts, true),
         None => (path, path.is_empty()),
     };
-    let mut named = Named {
-        path: Vec::with_capacity(parts.len()),
-        is_directory,
-    };
-    if path.is_empty() {
-        return Some(named);
-    }
-    for part in parts.split('/') {
-        let start = named.path.len();
-        named.path.extend(percent_decode_str(part));
-        if !is_name(&named.path[start..], allows_hidden) {
-            return None;
+    let is_allowed = |part: &[u8]| is_name(part, allows_hidden);
+    let path = if path.is_empty() {
+        Cow::default()
+    } else if !parts.contains('%') {
+        let names = parts.as_bytes();
+        let mut all = names.split(|&byte| byte == b'/');
+        all.all(is_allowed).then_some(Cow::Borrowed(names))?
+    } else {
+        let mut names = Vec::with_capacity(parts.len());
+        for part in parts.split('/') {
+            let start = names.len();
+            names.extend(percent_decode_str(part));
+            if !is_allowed(&names[start..]) {
+                return None;
+            }
+            names.push(b'/');
         }
-        named.path.push(b'/');
-    }
-    named.path.pop();
-    Some(named)
+        names.pop();
+        Cow::Owned(names)
+    };
+    Some(Named { path, is_directory })
 }
 
 /// Whether this may be looked up in a directory.
@@ -56,7 +62,10 @@ mod tests {
     #[track_caller]
     fn check(path: &str, expected: Option<(&str, bool)>) {
         let named = resolve(path, false);
-        let named = named.map(|named| (String::from_utf8(named.path).unwrap(), named.is_directory));
+        let named = named.map(|named| {
+            let path = String::from_utf8(named.path.into_owned()).unwrap();
+            (path, named.is_directory)
+        });
         let expected = expected.map(|(path, is_directory)| (path.to_owned(), is_directory));
         assert_eq!(named, expected, "{path:?}");
     }

@@ -4,13 +4,15 @@
 //! lies beneath. Knows nothing of requests.
 
 use std::cell::Cell;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
+
+use super::state::State;
 
 /// An open directory. It stays the same one if its name is given to another.
 #[derive(Debug)]
@@ -24,7 +26,8 @@ pub(super) struct Root {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) file: File,
-    pub(super) metadata: Metadata,
+    pub(super) state: State,
+    pub(super) is_directory: bool,
 }
 
 impl Root {
@@ -46,11 +49,23 @@ impl Root {
     pub(super) fn open_beneath(&self, path: &[u8]) -> io::Result<Opened> {
         let path = if path.is_empty() { b"." } else { path };
         let file = File::from(self.open_at(path)?);
-        let metadata = file.metadata()?;
-        if !metadata.is_file() && !metadata.is_dir() {
+        let stat = fstat(&file)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if !kind.is_file() && !kind.is_dir() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(Opened { file, metadata })
+        Ok(Opened {
+            file,
+            state: State::of(&stat),
+            is_directory: kind.is_dir(),
+        })
+    }
+
+    /// The state of what lies at `path`, wherever links lead: to be compared with that of a file
+    /// that was opened beneath, not to be told.
+    pub(super) fn state_at(&self, path: &[u8]) -> Option<State> {
+        let stat = statat(&self.directory, path, AtFlags::empty()).ok()?;
+        Some(State::of(&stat))
     }
 
     #[cfg(target_os = "linux")]
@@ -142,7 +157,7 @@ mod tests {
     #[track_caller]
     fn check(root: &Root, path: &str, expected: Option<bool>) {
         let opened = root.open_beneath(path.as_bytes()).ok();
-        let is_directory = opened.map(|opened| opened.metadata.is_dir());
+        let is_directory = opened.map(|opened| opened.is_directory);
         assert_eq!(is_directory, expected, "{path}");
     }
 

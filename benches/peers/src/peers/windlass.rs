@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use windlass::http::{Files, Limits, Response, Router, Server};
+use windlass::http::{FileCache, Files, Limits, Response, Router, Server};
 use windlass::{
     Context, Datagram, DatagramContext, DatagramProtocol, Echo, Lines, Protocol, Raw, Reactor,
     TimerId, Token,
@@ -31,7 +31,13 @@ pub(crate) fn serve(service: Service, address: SocketAddr, root: &Path) -> Serve
             reactor.listen(address, move |_| server.clone())?
         }
         Service::Files => {
-            let server = Server::new(Router::new().files("/", Files::new(root)?));
+            // As nginx's `open_file_cache`, which looks again after 60 s, if that was not changed.
+            let cache = FileCache {
+                valid_for: Duration::from_secs(60),
+                ..FileCache::default()
+            };
+            let files = Files::new(root)?.cache(cache);
+            let server = Server::new(Router::new().files("/", files));
             reactor.listen(address, move |_| server.clone())?
         }
         Service::Udp => reactor.bind(address.to_string().as_str(), SomeBack)?,
