@@ -570,6 +570,61 @@ fn input_is_no_longer_read_once_a_limit_of_lingering_is_reached() {
     server.stop();
 }
 
+/// Answers the first bytes with `REPLY_LEN` bytes, and takes them for all that the peer sends.
+fn parts(
+    reactor: &mut Reactor,
+    seen: &std::sync::mpsc::Sender<Seen>,
+    listen: Listen,
+) -> windlass::Token {
+    let seen = seen.clone();
+    reactor
+        .listen(listen, move |_| {
+            Script::<Raw>::new().seen(&seen).on_frame(|_, cx| {
+                cx.send(&vec![b'r'; REPLY_LEN]);
+                cx.finish_both();
+            })
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_peer_that_has_said_that_it_sends_no_more_is_not_waited_for() {
+    let (tell, seen) = channel();
+    let server = Server::start(move |reactor| {
+        let listen = Listen::on("127.0.0.1:0").unwrap();
+        parts(reactor, &tell, listen)
+    });
+    let mut client = server.connect();
+    client.write_all(b"the last").unwrap();
+    // The client has neither read nor ended its half, and the connection is closed.
+    assert_eq!(next_close(&seen).1, CloseReason::Finished);
+    let (reply, end) = read_to_end(&mut client);
+    assert_eq!((reply.len(), end), (REPLY_LEN, End::Fin));
+    server.stop();
+}
+
+#[test]
+fn a_reply_that_does_not_leave_at_once_arrives_though_a_peer_breaks_its_word_to_send_no_more() {
+    let (tell, seen) = channel();
+    let server = Server::start(move |reactor| {
+        let listen = Listen::on("127.0.0.1:0").unwrap().options(StreamOptions {
+            send_buffer: Some(8192),
+            ..StreamOptions::default()
+        });
+        parts(reactor, &tell, listen)
+    });
+    let mut client = connect_narrow(server.address);
+    for _ in 0..100 {
+        client.write_all(b"not the last").unwrap();
+    }
+    let (reply, end) = read_to_end(&mut client);
+    assert_eq!((reply.len(), end), (REPLY_LEN, End::Fin));
+    client.write_all(b"nor this").unwrap();
+    drop(client);
+    assert_eq!(next_close(&seen).1, CloseReason::Finished);
+    server.stop();
+}
+
 #[test]
 fn lingering_has_a_deadline() {
     let (tell, seen) = channel();

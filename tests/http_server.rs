@@ -468,6 +468,43 @@ fn a_shutdown_closes_a_connection_between_requests_at_once() {
 }
 
 #[test]
+fn a_connection_ends_at_once_if_its_peer_has_said_so_and_lingers_if_more_may_come() {
+    let router = || {
+        Router::new()
+            .get("/", |_| Response::text("home"))
+            .post("/", |request| Response::of(request.body().to_vec()))
+            .get("/rude", |_| Response::text("bye").close())
+    };
+    for (request, status, lingers) in [
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+            200,
+            false,
+        ),
+        ("GET / HTTP/1.0\r\n\r\n", 200, false),
+        ("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi", 200, false),
+        // It is we who end it: the peer may be sending.
+        ("GET /rude HTTP/1.1\r\nHost: h\r\n\r\n", 200, true),
+        ("GET / HTTP/1.1\r\n\r\n", 400, true),
+        // The body is announced, and not here.
+        ("POST /no HTTP/1.0\r\nContent-Length: 2\r\n\r\n", 404, true),
+        (
+            "PUT / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\n",
+            405,
+            true,
+        ),
+    ] {
+        let mut world = World::new(router());
+        let received = world.send(request);
+        assert_eq!(one(&received).status, status, "{request:?}");
+        assert!(world.peer.is_finished(), "{request:?}");
+        // The listener is one.
+        let is_open = world.reactor.stats().entries > 1;
+        assert_eq!(is_open, lingers, "{request:?}");
+    }
+}
+
+#[test]
 fn a_peer_that_ends_its_half_still_gets_its_answers() {
     let router = Router::new().get("/", |_| Response::after(SECOND, || Response::text("late")));
     let mut world = World::new(router);

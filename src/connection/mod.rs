@@ -307,6 +307,7 @@ impl<D: Driver> Connection<D> {
             Some(Ending::Abort(reason)) => self.on(Event::Fail(reason), tick),
             None => {}
         }
+        fx.control.is_peer_done &= self.state.discards();
         fx.control.is_mute = !self.state.may_send();
     }
 

@@ -54,7 +54,7 @@ pub(crate) enum Then {
 pub(crate) enum Event {
     /// The connection is made.
     Connected,
-    /// The peer's FIN was read.
+    /// The peer's FIN was read; or all has come that it will send, as it has said.
     PeerFinished,
     /// Our half is to end, in order.
     FinishWrites,

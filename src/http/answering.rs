@@ -75,7 +75,7 @@ impl Session {
                 writer.put(&response, body, framing, &asked, unix_time, cx.out());
                 asked.complete(response.status, body.len(), cx.now());
                 if !asked.keeps_alive {
-                    cx.finish();
+                    finish(asked.is_last, cx);
                 }
             }
             Some(_) | None => self.begin_answer(response, asked, has_body, cx),
@@ -137,7 +137,7 @@ impl Session {
         self.put_head(&response, framing, &asked, cx);
         if !has_body || len == Some(0) {
             asked.complete(response.status, 0, cx.now());
-            return self.done(asked.keeps_alive, cx);
+            return self.done(&asked, cx);
         }
         if let Some(record) = &mut asked.record {
             record.begin(response.status);
@@ -173,12 +173,12 @@ impl Session {
         self.server.scratch.set(scratch);
         match sent {
             Sent::All => {
-                let keeps_alive = sending.asked.keeps_alive;
                 if let Some(record) = sending.asked.record.take() {
                     record.complete(cx.now());
                 }
-                self.leave();
-                self.done(keeps_alive, cx);
+                if let Some(Exchange::Sending(Sending { asked, .. })) = self.leave() {
+                    self.done(&asked, cx);
+                }
             }
             Sent::Full => {}
             Sent::Waits(wait) => sending.timer = cx.set_timer(wait),
@@ -187,10 +187,10 @@ impl Session {
     }
 
     /// An answer is complete that was not at first.
-    fn done(&mut self, keeps_alive: bool, cx: &mut Cx<'_>) {
+    fn done(&mut self, asked: &Asked, cx: &mut Cx<'_>) {
         cx.resume();
-        if !keeps_alive || self.is_closing() {
-            cx.finish();
+        if !asked.keeps_alive || self.is_closing() {
+            finish(asked.is_last, cx);
         }
     }
 
@@ -236,6 +236,15 @@ impl Session {
         let writer = &self.server.writer;
         writer.put(&response, body, framing, &asked, unix_time, cx.out());
         asked.complete(status, body.len(), cx.now());
+    }
+}
+
+/// Ends the connection behind the last answer.
+fn finish(is_last: bool, cx: &mut Cx<'_>) {
+    if is_last {
+        cx.finish_both();
+    } else {
+        cx.finish();
     }
 }
 

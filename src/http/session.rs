@@ -231,6 +231,7 @@ impl Session {
             response,
             Asked {
                 keeps_alive,
+                is_last: false,
                 ..asked
             },
             cx,
@@ -340,6 +341,7 @@ impl Session {
             response,
             Asked {
                 keeps_alive,
+                is_last: false,
                 ..asked
             },
             cx,

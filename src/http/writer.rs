@@ -20,6 +20,8 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     /// The connection goes on afterwards.
     pub(crate) keeps_alive: bool,
+    /// All is here that the peer will send, as it has said.
+    pub(crate) is_last: bool,
     /// The peer would like another protocol.
     pub(crate) upgrades: bool,
     /// What will be logged of it, if accesses are.
@@ -33,6 +35,7 @@ impl Asked {
             version: head.version(),
             method: head.method(),
             keeps_alive: head.keeps_alive(),
+            is_last: !head.keeps_alive(),
             upgrades: head.upgrades(),
             record: None,
         }
@@ -53,6 +56,7 @@ impl Asked {
         version: Version::Http11,
         method: Method::Get,
         keeps_alive: false,
+        is_last: false,
         upgrades: false,
         record: None,
     };
@@ -62,6 +66,7 @@ impl Asked {
         version: Version::Http11,
         method: Method::Get,
         keeps_alive: true,
+        is_last: false,
         upgrades: false,
         record: None,
     };

@@ -113,6 +113,15 @@ impl<'a, E> Context<'a, E> {
             .end(Ending::Finish(CloseReason::Finished));
     }
 
+    /// As [`Context::finish`], for a peer that has said that it sends nothing more, as HTTP's
+    /// `Connection: close` does (RFC 9112, section 9.6). If what is queued leaves at once and no
+    /// input is left, the connection is closed without waiting for the peer's FIN; otherwise the
+    /// peer is waited for. One that does not keep its word may lose the last reply.
+    pub fn finish_both(&mut self) {
+        self.effects.control.is_peer_done = true;
+        self.finish();
+    }
+
     /// Ends our half: what is queued is sent, then our FIN. Frames are still delivered until the
     /// peer ends its half.
     pub fn finish_writes(&mut self) {

@@ -111,6 +111,8 @@ pub(crate) struct Control {
     /// Our FIN is to follow what is queued; input still counts.
     pub(crate) finish_writes: bool,
     pub(crate) ending: Option<Ending>,
+    /// It ends in order, and the peer has said that it sends nothing more.
+    pub(crate) is_peer_done: bool,
     pub(crate) switch: Option<Box<dyn Driver>>,
 }
 

@@ -233,6 +233,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
     }
 
     fn flush_queue(&mut self, core: &mut Core<N>, input: &[u8]) {
+        let is_peer_done = std::mem::take(&mut core.fx.control.is_peer_done);
         let state = self.conn.state();
         let Some(stream) = &mut self.stream else {
             return;
@@ -273,7 +274,11 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             self.conn.on_written(&self.service.limits, core.mark);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
-            let next = state.on(Event::Flushed);
+            if is_peer_done && !self.latch.has(Readiness::READABLE) {
+                // The kernel has nothing that a close could turn into a reset.
+                self.conn.on(Event::PeerFinished, core.mark);
+            }
+            let next = self.conn.state().on(Event::Flushed);
             let sends_fin = next.is_write_closed() && next.closed().is_none();
             // Our FIN is sent before it counts as sent: if that fails, the peer has gone with
             // what we owed it.
