@@ -20,7 +20,8 @@ use crate::http::status::Status;
 /// | the same, to HEAD | `Repr-Digest` alone: there is no content |
 /// | a stream in chunks | behind it, as trailers, if the request says `TE: trailers` |
 /// | 206 | no `Repr-Digest`: what the whole is cannot be seen from a part |
-/// | a file, a stream of known length, one that comes later | none, unless the handler adds them |
+/// | a file, unless it is kept in memory | none, unless the handler adds them |
+/// | a stream of known length, one that comes later | the same |
 /// | 204, 304 | none |
 ///
 /// What the handler has added already stays; files have digests of their own
