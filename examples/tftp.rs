@@ -57,6 +57,7 @@ fn serve(args: Args) -> Result<(), Error> {
     let limits = SessionLimits {
         max_sessions: 256,
         idle_timeout: Duration::from_secs(30),
+        ..SessionLimits::default()
     };
     let open = move |_| Some(Transfer::new(Rc::clone(&service)));
     let tftp = reactor.bind(Bind::new(args.address), Sessions::new(limits, open))?;
@@ -72,6 +73,9 @@ struct Service {
 
 /// What a peer may be told to be wrong (RFC 1350, appendix).
 type Refusal = (u16, &'static str);
+
+/// The one timer of a transfer.
+const RESEND: u32 = 0;
 
 const NOT_FOUND: Refusal = (1, "file not found");
 const NOT_ALLOWED: Refusal = (2, "not allowed");
@@ -204,7 +208,7 @@ impl Transfer {
     /// Sends, and sets the timer that sends it again.
     fn say(&mut self, packet: Vec<u8>, cx: &mut SessionContext<'_, '_>) {
         cx.send(&packet);
-        cx.set_timer(self.timeout);
+        cx.set_timer(RESEND, self.timeout);
         self.last = packet;
         self.attempts = 1;
     }
@@ -321,7 +325,7 @@ impl Session for Transfer {
         }
     }
 
-    fn on_timer(&mut self, cx: &mut SessionContext<'_, '_>) {
+    fn on_timer(&mut self, _: u32, cx: &mut SessionContext<'_, '_>) {
         let is_over = matches!(self.state, State::Dallying) || self.attempts >= MAX_ATTEMPTS;
         if is_over {
             cx.finish();
@@ -329,7 +333,7 @@ impl Session for Transfer {
         }
         self.attempts += 1;
         cx.send(&self.last);
-        cx.set_timer(self.timeout);
+        cx.set_timer(RESEND, self.timeout);
     }
 
     fn on_close(&mut self, reason: CloseReason) {

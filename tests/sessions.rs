@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use windlass::net::{Address, Bind, Memory, MemoryPeerDatagram};
-use windlass::protocol::{Session, SessionContext, SessionLimits, Sessions};
-use windlass::{CloseReason, Datagram, Reactor};
+use windlass::protocol::{Mail, Session, SessionContext, SessionLimits, SessionMail, Sessions};
+use windlass::{CloseReason, Datagram, Reactor, Token};
 
 const HOME: &str = "10.0.0.1:7";
 
@@ -35,18 +35,39 @@ impl Session for Counter {
         cx.send(self.1.to_string());
         match datagram.bytes {
             b"finish" => cx.finish(),
-            b"cancel" => cx.cancel_timer(),
+            b"cancel" => cx.cancel_timer(0),
+            b"many" => {
+                // The last one is one too many; the first is set anew.
+                let set = [8, 1, 2, 3, 4, 5, 6, 8, 7, 9].map(|timer| {
+                    let ms = u64::from(100 - timer);
+                    cx.set_timer(timer, Duration::from_millis(ms))
+                });
+                cx.cancel_timer(3);
+                self.note(&format!("{set:?}"));
+            }
+            b"name" => self.note(&cx.token().to_string()),
+            [b'm', token @ ..] => {
+                let mail = cx.mail_to(named(token), "hello".to_owned());
+                self.note(if mail.is_ok() { "sent" } else { "gone" });
+            }
             [b't', ms @ ..] => {
                 let ms = String::from_utf8_lossy(ms).parse().unwrap();
-                cx.set_timer(Duration::from_millis(ms));
+                cx.set_timer(0, Duration::from_millis(ms));
             }
             _ => {}
         }
     }
 
-    fn on_timer(&mut self, cx: &mut SessionContext<'_, '_>) {
+    fn on_timer(&mut self, timer: u32, cx: &mut SessionContext<'_, '_>) {
         cx.send("again");
-        self.note("timer");
+        match timer {
+            0 => self.note("timer"),
+            other => self.note(&format!("timer {other}")),
+        }
+    }
+
+    fn on_mail(&mut self, mail: Mail, _: &mut SessionContext<'_, '_>) {
+        self.note(mail.downcast_ref::<String>().unwrap());
     }
 
     fn on_close(&mut self, reason: CloseReason) {
@@ -54,7 +75,15 @@ impl Session for Counter {
     }
 }
 
+/// A token as a session has written it.
+fn named(text: &[u8]) -> Token {
+    let text = std::str::from_utf8(text).unwrap();
+    let (slot, generation) = text.split_once('.').unwrap();
+    Token::from_parts(slot.parse().unwrap(), generation.parse().unwrap())
+}
+
 struct Rig {
+    socket: Token,
     memory: Memory,
     reactor: Reactor<Memory>,
     journal: Journal,
@@ -74,8 +103,9 @@ impl Rig {
             let is_wanted = peer.port() != 666;
             is_wanted.then(|| Counter(peer, 0, Rc::clone(&notes)))
         };
-        reactor.bind(HOME, Sessions::new(limits, open)).unwrap();
+        let socket = reactor.bind(HOME, Sessions::new(limits, open)).unwrap();
         Rig {
+            socket,
             memory,
             reactor,
             journal,
@@ -220,4 +250,45 @@ fn a_shutdown_without_sessions_is_over_at_once() {
     rig.reactor.shutdown(Duration::from_secs(5));
     rig.pass(Duration::ZERO);
     assert!(rig.reactor.is_empty());
+}
+
+#[test]
+fn a_session_has_timers_by_number_each_in_its_time_and_no_more_than_it_may() {
+    let mut rig = Rig::new(10);
+    let anne = rig.peer(1);
+    rig.say(&anne, "many");
+    let set: Vec<bool> = (0..10).map(|nth| nth < 9).collect();
+    assert_eq!(rig.take(), [format!("1 {set:?}")]);
+    rig.pass(Duration::from_millis(91));
+    assert_eq!(rig.take(), [""; 0]);
+    rig.pass(Duration::from_millis(1));
+    assert_eq!(rig.take(), ["1 timer 8"]);
+    rig.pass(Duration::from_millis(3));
+    assert_eq!(rig.take(), ["1 timer 7", "1 timer 6", "1 timer 5"]);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.take(), ["1 timer 4", "1 timer 2", "1 timer 1"]);
+}
+
+#[test]
+fn mail_reaches_the_session_that_its_token_names_and_never_the_next_one_of_the_same_peer() {
+    let mut rig = Rig::new(10);
+    let (anne, bert) = (rig.peer(1), rig.peer(2));
+    rig.say(&anne, "name");
+    let name = rig.take().remove(0).split_off(2);
+    rig.say(&bert, &format!("m{name}"));
+    assert_eq!(rig.take(), ["2 sent", "1 hello"]);
+
+    let post = |rig: &mut Rig| {
+        let mail = SessionMail::new(named(name.as_bytes()), "from outside".to_owned());
+        rig.reactor.mail(rig.socket, mail).unwrap();
+        rig.pass(Duration::ZERO);
+        rig.take()
+    };
+    assert_eq!(post(&mut rig), ["1 from outside"]);
+    rig.say(&anne, "finish");
+    rig.say(&anne, "");
+    rig.take();
+    assert_eq!(post(&mut rig), [""; 0]);
+    rig.say(&bert, &format!("m{name}"));
+    assert_eq!(rig.take(), ["2 gone"]);
 }

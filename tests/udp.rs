@@ -201,6 +201,43 @@ fn a_directed_broadcast_reaches_every_socket_of_the_port_when_it_is_allowed() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", feature = "udp-batch"))]
+fn a_group_is_heard_from_one_source_by_an_interface_with_an_index() {
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let group = Ipv4Addr::new(232, 255, 77, 2);
+    // The interface of loopback is the first of every network namespace.
+    let loopback = Interface::Index(1);
+    let sources = [Ipv4Addr::new(127, 0, 0, 9), Ipv4Addr::LOCALHOST];
+    let of = |source: Ipv4Addr| {
+        Membership::of(group.into())
+            .on(loopback)
+            .from_source(source.into())
+    };
+    let bind = Bind::on("0.0.0.0:0").unwrap().join(of(sources[0]));
+    let token = reactor.bind(bind, Diary(Rc::clone(&journal))).unwrap();
+    let to = SocketAddr::from((group, address(&reactor, token).port()));
+    let options = DatagramOptions {
+        multicast_interface: Some(loopback),
+        ..DatagramOptions::default()
+    };
+    for (source, text) in sources.into_iter().rev().zip(["a stranger", "the source"]) {
+        let sender = Bind::new(SocketAddr::from((source, 0))).options(options.clone());
+        let sender = reactor.bind(sender, Discard).unwrap();
+        reactor.send_datagram(sender, to, text).unwrap();
+    }
+    turn_until(&mut reactor, |_| !journal.borrow().is_empty());
+    assert_eq!(journal.take(), ["the source"]);
+    reactor.leave(token, &of(sources[0])).unwrap();
+    let none = Membership::of(group.into()).on(Interface::Index(u32::MAX));
+    assert!(
+        reactor
+            .join(token, &none.from_source(sources[0].into()))
+            .is_err()
+    );
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_group_is_joined_heard_and_left() {
     let mut reactor = Reactor::new().unwrap();

@@ -20,12 +20,10 @@ use super::target::{self, Target};
 pub struct Head<'a> {
     bytes: &'a [u8],
     path: &'a [u8],
-    query: &'a [u8],
     host: &'a [u8],
     length: Length,
     method_len: u32,
     target_len: u32,
-    fields_start: u32,
     method: Method,
     version: Version,
     marks: Marks,
@@ -53,10 +51,18 @@ impl<'a> Head<'a> {
 
     #[inline(always)]
     fn scan(window: &'a [u8], limits: &Limits) -> Result<Head<'a>, Stop> {
-        let (line, lines) = RequestLine::scan(window, limits)?;
-        let mut rest = lines;
+        let (line, mut rest) = RequestLine::scan(window, limits)?;
         let mut summary = Summary::new();
         let mut fields_left = limits.max_fields;
+        // Nearly always `Host` is the first field (RFC 9110, section 7.2), and spelled so.
+        if let Some(behind) = rest.strip_prefix(b"Host: ")
+            && fields_left > 0
+        {
+            let (host, lines) = host(behind)?;
+            summary.on_host(host)?;
+            fields_left -= 1;
+            rest = lines;
+        }
         while let Some((name, behind)) = scan::name(rest)? {
             if fields_left == 0 {
                 return Err(RequestError::TooManyFields {
@@ -68,7 +74,7 @@ impl<'a> Head<'a> {
             rest = match Known::of(name) {
                 None => scan::skip_value(behind)?,
                 Some(Known::Host) => {
-                    let (host, rest) = host(behind)?;
+                    let (host, rest) = any_host(behind)?;
                     summary.on_host(host)?;
                     rest
                 }
@@ -82,14 +88,12 @@ impl<'a> Head<'a> {
         let (host, length) = summary.finish(line.version)?;
         Ok(Head {
             bytes: &window[..window.len() - rest.len() + LINE_END.len()],
-            path: line.target.path,
-            query: line.target.query,
-            host: line.target.authority.unwrap_or(host),
+            path: line.path,
+            host: line.authority.unwrap_or(host),
             length,
             // They are below the limit of a head, which fits.
             method_len: line.method_len as u32,
             target_len: line.target_len as u32,
-            fields_start: (window.len() - lines.len()) as u32,
             method: line.method,
             version: line.version,
             marks: summary.marks,
@@ -127,7 +131,7 @@ impl<'a> Head<'a> {
 
     /// What follows the question mark, still encoded; empty if nothing does.
     pub fn query(&self) -> &'a str {
-        ascii(self.query)
+        self.target().split_once('?').map_or("", |(_, query)| query)
     }
 
     /// The version.
@@ -144,8 +148,10 @@ impl<'a> Head<'a> {
 
     /// The fields.
     pub fn fields(&self) -> Fields<'a> {
+        // Every version that we speak is as long.
+        let start = (self.method_len + self.target_len) as usize + "  HTTP/1.1\r\n".len();
         let end = self.bytes.len() - LINE_END.len();
-        Fields::new(&self.bytes[self.fields_start as usize..end])
+        Fields::new(&self.bytes[start..end])
     }
 
     /// How the length of the body is told.
@@ -201,7 +207,8 @@ struct RequestLine<'a> {
     version: Version,
     method_len: usize,
     target_len: usize,
-    target: Target<'a>,
+    path: &'a [u8],
+    authority: Option<&'a [u8]>,
 }
 
 impl<'a> RequestLine<'a> {
@@ -215,12 +222,9 @@ impl<'a> RequestLine<'a> {
             _ => method(window)?,
         };
         let behind_path = scan::behind_path(text);
-        let (query, rest): (&[u8], _) = match behind_path {
-            [b'?', query @ ..] => {
-                let rest = scan::behind(query, &scan::IS_TARGET);
-                (scan::before(query, rest), rest)
-            }
-            _ => (&[], behind_path),
+        let rest = match behind_path {
+            [b'?', query @ ..] => scan::behind(query, &scan::IS_TARGET),
+            _ => behind_path,
         };
         if let Some(lines) = rest.strip_prefix(b" HTTP/1.1\r\n")
             && text[0] == b'/'
@@ -235,11 +239,8 @@ impl<'a> RequestLine<'a> {
                 version: Version::Http11,
                 method_len,
                 target_len,
-                target: Target {
-                    path: scan::before(text, behind_path),
-                    query,
-                    authority: None,
-                },
+                path: scan::before(text, behind_path),
+                authority: None,
             };
             return Ok((line, lines));
         }
@@ -256,12 +257,16 @@ impl<'a> RequestLine<'a> {
     ) -> Result<(RequestLine<'a>, &'a [u8]), Stop> {
         let (target, rest) = target(text, limits)?;
         let (version, lines) = version(rest)?;
+        let Target {
+            path, authority, ..
+        } = target::parse(method, target)?;
         let line = RequestLine {
             method,
             version,
             method_len,
             target_len: target.len(),
-            target: target::parse(method, target)?,
+            path,
+            authority,
         };
         Ok((line, lines))
     }
@@ -317,16 +322,16 @@ fn version(text: &[u8]) -> Result<(Version, &[u8]), Stop> {
 /// The value of `Host` that `bytes` begins with, and what is left behind its line.
 #[inline(always)]
 fn host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
-    // Nearly always it is a host behind a space, which is all that has to be found out about it.
-    if let [b' ', text @ ..] = bytes
-        && let Some(rest) = target::behind_authority(text)
+    // Nearly always it is a host and nothing else, which is all that has to be found out about it.
+    if let Some(rest) = target::behind_authority(bytes)
         && let Some(lines) = rest.strip_prefix(LINE_END)
     {
-        return Ok((scan::before(text, rest), lines));
+        return Ok((scan::before(bytes, rest), lines));
     }
     any_host(bytes)
 }
 
+/// As `host`, with whitespace around it, or with an address of IPv6.
 #[cold]
 fn any_host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
     let (host, rest) = scan::value(bytes)?;

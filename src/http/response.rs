@@ -77,9 +77,15 @@ impl Response {
     /// Bytes of a type that is yet to be told.
     #[inline]
     pub fn of(body: impl IntoBody) -> Response {
+        // Without the default's body, which would have to be dropped.
         Response {
+            status: Status::OK,
+            content_type: None,
+            fields: Vec::new(),
+            shared_fields: None,
             body: body.into_body(),
-            ..Response::default()
+            closes: false,
+            error: None,
         }
     }
 

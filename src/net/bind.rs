@@ -248,6 +248,7 @@ pub struct Membership {
     /// The interface to receive on.
     pub interface: Interface,
     /// The only sender to receive from (source-specific multicast, RFC 4607). `None`: all.
+    /// `Unsupported` over IPv6: no safe call leads to `MCAST_JOIN_SOURCE_GROUP`.
     pub source: Option<IpAddr>,
 }
 
@@ -281,7 +282,9 @@ impl Membership {
 pub enum Interface {
     /// The OS chooses.
     Any,
-    /// By its index (if_nametoindex(3)).
+    /// By its index (if_nametoindex(3)). For what is sent to IPv4 groups, and for IPv4 groups with
+    /// a source, its first IPv4 address stands for it: `AddrNotAvailable` if it has none,
+    /// `Unsupported` but on Linux with the feature `udp-batch`.
     Index(u32),
     /// By one of its addresses.
     Address(Ipv4Addr),

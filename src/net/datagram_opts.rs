@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use socket2::{Domain, Socket};
 
 use super::bind::{DatagramOptions, Interface, Membership};
+use super::interfaces;
 use super::sockopt::{self, BUFFER_FACTOR, device, tos};
 
 /// Sets every option that is asked for. On a Unix socket only the buffers mean anything.
@@ -51,12 +52,7 @@ fn set_v4(socket: &Socket, options: &DatagramOptions) -> io::Result<()> {
     }
     match options.multicast_interface {
         None => Ok(()),
-        Some(Interface::Any) => socket.set_multicast_if_v4(&Ipv4Addr::UNSPECIFIED),
-        Some(Interface::Address(address)) => socket.set_multicast_if_v4(&address),
-        Some(Interface::Index(_)) => Err(io::Error::new(
-            ErrorKind::Unsupported,
-            "over IPv4 the interface for multicast is named by its address",
-        )),
+        Some(interface) => socket.set_multicast_if_v4(&address_v4(interface)?),
     }
 }
 
@@ -166,10 +162,7 @@ fn address_v4(interface: Interface) -> io::Result<Ipv4Addr> {
     match interface {
         Interface::Any => Ok(Ipv4Addr::UNSPECIFIED),
         Interface::Address(address) => Ok(address),
-        Interface::Index(_) => Err(io::Error::new(
-            ErrorKind::Unsupported,
-            "for a source-specific IPv4 group the interface is named by its address",
-        )),
+        Interface::Index(index) => interfaces::address_v4(index),
     }
 }
 

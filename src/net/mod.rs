@@ -18,6 +18,7 @@ mod datagram;
 mod datagram_opts;
 mod datagrams;
 mod extras;
+mod interfaces;
 mod key;
 mod listen;
 mod listener;

@@ -93,3 +93,31 @@ fn is_masked(status: &str) -> bool {
 
 /// Bytes that are read and written at once. They lie on the stack, and are cleared each time.
 const PIECE_LEN: usize = 16 * 1024;
+
+#[cfg(all(
+    test,
+    feature = "sendfile",
+    any(target_os = "linux", target_os = "android")
+))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_survived_if_it_is_ignored_or_caught() {
+        let check = |status: &str, survives| assert_eq!(is_masked(status), survives, "{status}");
+        check("SigBlk:\t0\nSigIgn:\t0000000000001000\nSigCgt:\t0\n", true);
+        check("SigIgn:\t0\nSigCgt:\t0000000180001440\n", true);
+        check(
+            "SigIgn:\tffffffffffffefff\nSigCgt:\t0000000000000440\n",
+            false,
+        );
+        // Blocked in one thread is not ignored.
+        check("SigBlk:\t0000000000001000\nSigIgn:\t0\n", false);
+        check("", false);
+    }
+
+    #[test]
+    fn this_process_survives_it() {
+        assert!(survives_sigpipe());
+    }
+}

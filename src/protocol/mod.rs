@@ -42,7 +42,7 @@ pub use hub::{Hub, HubLimits, HubStats};
 #[cfg(feature = "hub")]
 pub use hub_message::{Cookie, HubMessage};
 pub use listener::{Listener, ListenerStats, Sighted, Sighting};
-pub use sessions::{Session, SessionContext, SessionLimits, SessionStats, Sessions};
+pub use sessions::{Session, SessionContext, SessionLimits, SessionMail, SessionStats, Sessions};
 
 use crate::close::CloseReason;
 use crate::framing::Decoder;

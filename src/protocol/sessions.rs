@@ -1,4 +1,5 @@
-//! `Sessions`: one datagram socket, many peers, and for each a state machine with a timer.
+//! `Sessions`: one datagram socket, many peers, and for each a state machine with its own token and
+//! timers.
 //!
 //! Knows neither sockets nor the reactor. The table is bounded, and whoever is silent is forgotten:
 //! a sender's address is easily forged.
@@ -9,20 +10,29 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::Mail;
 use super::datagram::{Datagram, DatagramProtocol};
 use super::datagram_context::DatagramContext;
 use super::effects::{Intents, Sent, TimerId};
 use crate::close::CloseReason;
 use crate::net::Address;
+use crate::token::{Gone, Token, Tokens};
 
 /// What is said to one peer: the code that a user of [`Sessions`] writes.
 pub trait Session {
     /// A datagram of the peer has arrived; the first one is what began the session.
     fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut SessionContext<'_, '_>);
 
-    /// The timer set with [`SessionContext::set_timer`] is due.
-    fn on_timer(&mut self, cx: &mut SessionContext<'_, '_>) {
-        let _ = cx;
+    /// A timer set with [`SessionContext::set_timer`] is due: the one with this number.
+    fn on_timer(&mut self, timer: u32, cx: &mut SessionContext<'_, '_>) {
+        let _ = (timer, cx);
+    }
+
+    /// A message for this session has arrived: from another session ([`SessionContext::mail_to`]),
+    /// or from elsewhere in the program (a [`SessionMail`] for the socket).
+    fn on_mail(&mut self, mail: Mail, cx: &mut SessionContext<'_, '_>) {
+        let _ = mail;
+        log::warn!("{}: the session takes no mail", cx.peer());
     }
 
     /// The session has ended: it finished, was silent for too long (`IdleTimeout`), or its socket
@@ -39,6 +49,9 @@ pub struct SessionLimits {
     pub max_sessions: usize,
     /// How long a peer may be silent before its session is closed. Default 60 s.
     pub idle_timeout: Duration,
+    /// Timers that a session may have set. At the bound none is set, which
+    /// [`SessionContext::set_timer`] answers. Default 8.
+    pub max_timers: usize,
 }
 
 impl Default for SessionLimits {
@@ -46,6 +59,7 @@ impl Default for SessionLimits {
         SessionLimits {
             max_sessions: 16 * 1024,
             idle_timeout: Duration::from_secs(60),
+            max_timers: 8,
         }
     }
 }
@@ -62,6 +76,37 @@ pub struct SessionStats {
     pub crowded: u64,
     /// Datagrams of peers that the closure refused, or that have no address of the Internet.
     pub refused: u64,
+    /// Mail for sessions that had ended by then.
+    pub undeliverable: u64,
+}
+
+/// Mail for one session: what is inside is delivered to its `on_mail`. It is sent to the socket's
+/// token, by whoever sends mail: a [`Remote`](crate::Remote), the reactor, another protocol.
+///
+/// If the session has ended by then, nobody is told, and it is counted
+/// ([`SessionStats::undeliverable`]): the next session of the same peer has another token.
+///
+/// ```no_run
+/// # use windlass::protocol::SessionMail;
+/// # fn f(remote: windlass::Remote, socket: windlass::Token, session: windlass::Token) {
+/// let mail = SessionMail::new(session, "the block is read".to_owned());
+/// let _ = remote.post(socket, mail);
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct SessionMail {
+    to: Token,
+    mail: Mail,
+}
+
+impl SessionMail {
+    /// Mail for the session with this token.
+    pub fn new<M: Send + 'static>(session: Token, mail: M) -> SessionMail {
+        SessionMail {
+            to: session,
+            mail: Box::new(mail),
+        }
+    }
 }
 
 /// A [`DatagramProtocol`] that keeps a [`Session`] for each peer.
@@ -93,6 +138,9 @@ pub struct Sessions<F, S> {
     open: F,
     limits: SessionLimits,
     table: BTreeMap<SocketAddr, Slot<S>>,
+    tokens: Tokens,
+    /// Whose session has a token, by the token's slot.
+    peers: Vec<SocketAddr>,
     /// When to look at whom: each session once, not later than anything is due.
     deadlines: BTreeSet<(Instant, SocketAddr)>,
     /// Set for the first of them, or earlier.
@@ -104,17 +152,37 @@ pub struct Sessions<F, S> {
 
 struct Slot<S> {
     session: S,
+    token: Token,
     heard: Instant,
-    timer: Option<Instant>,
+    /// Those that are set, by number, in no order.
+    timers: Vec<(u32, Instant)>,
     /// Where it stands in `deadlines`.
     armed: Instant,
+}
+
+impl<S> Slot<S> {
+    /// When the first timer is due.
+    fn first_due(&self) -> Option<Instant> {
+        self.timers.iter().map(|(_, due)| *due).min()
+    }
+
+    /// Takes the first timer that is due: of several, the one that was due first.
+    fn take_due(&mut self, now: Instant) -> Option<u32> {
+        let timers = self.timers.iter().enumerate();
+        let due = timers.filter(|(_, (_, due))| *due <= now);
+        let (at, _) = due.min_by_key(|(_, (timer, due))| (*due, *timer))?;
+        Some(self.timers.swap_remove(at).0)
+    }
 }
 
 /// A session's hands.
 pub struct SessionContext<'c, 'a> {
     cx: &'c mut DatagramContext<'a>,
     peer: SocketAddr,
-    timer: &'c mut Option<Instant>,
+    token: Token,
+    tokens: &'c Tokens,
+    timers: &'c mut Vec<(u32, Instant)>,
+    max_timers: usize,
     is_finished: bool,
 }
 
@@ -134,18 +202,52 @@ impl SessionContext<'_, '_> {
         self.cx.now()
     }
 
-    /// Sets the session's timer, in place of the one that may be set already. Never early, and not
-    /// before a millisecond has passed.
-    pub fn set_timer(&mut self, after: Duration) {
-        *self.timer = self
-            .cx
-            .now()
-            .checked_add(after.max(Duration::from_millis(1)));
+    /// The session's own name, among those of its socket. It is of no use once the session has
+    /// ended: the next session of the same peer has another one.
+    pub fn token(&self) -> Token {
+        self.token
     }
 
-    /// Cancels it.
-    pub fn cancel_timer(&mut self) {
-        *self.timer = None;
+    /// Whether another session of the socket goes on.
+    pub fn is_alive(&self, session: Token) -> bool {
+        self.tokens.is_alive(session)
+    }
+
+    /// Sends a value to the `on_mail` of another session of the socket, once this callback has
+    /// returned.
+    ///
+    /// # Errors
+    /// It has ended. (It may end, too, before the mail is delivered, which is counted.)
+    pub fn mail_to<M: Send + 'static>(&mut self, session: Token, mail: M) -> Result<(), Gone> {
+        if !self.tokens.is_alive(session) {
+            return Err(Gone);
+        }
+        let intents = self.cx.intents();
+        let socket = intents.token();
+        intents.mail_to(socket, SessionMail::new(session, mail));
+        Ok(())
+    }
+
+    /// Sets a timer of the session, by a number of its choice, in place of the one that may be set
+    /// under that number. Never early, and not before a millisecond has passed.
+    ///
+    /// Answers whether it is set: not if [`SessionLimits::max_timers`] others are.
+    pub fn set_timer(&mut self, timer: u32, after: Duration) -> bool {
+        let after = after.max(Duration::from_millis(1));
+        let due = self.cx.now().checked_add(after);
+        self.cancel_timer(timer);
+        match due {
+            Some(due) if self.timers.len() < self.max_timers => {
+                self.timers.push((timer, due));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Cancels it, if it is set.
+    pub fn cancel_timer(&mut self, timer: u32) {
+        self.timers.retain(|(other, _)| *other != timer);
     }
 
     /// Ends the session. What was sent still leaves; what the peer sends next begins a new one.
@@ -171,6 +273,8 @@ where
             open,
             limits,
             table: BTreeMap::new(),
+            tokens: Tokens::default(),
+            peers: Vec::new(),
             deadlines: BTreeSet::new(),
             timer: None,
             stats: SessionStats::default(),
@@ -186,6 +290,22 @@ where
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// The token of a peer's session, while there is one.
+    pub fn token_of(&self, peer: SocketAddr) -> Option<Token> {
+        self.table.get(&peer).map(|slot| slot.token)
+    }
+
+    /// Whose session it is.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn peer_of(&self, session: Token) -> Result<SocketAddr, Gone> {
+        if !self.tokens.is_alive(session) {
+            return Err(Gone);
+        }
+        self.peers.get(session.index()).copied().ok_or(Gone)
     }
 
     /// What was counted so far.
@@ -208,10 +328,17 @@ where
             return false;
         };
         let armed = now + self.limits.idle_timeout;
+        let token = self.tokens.reserve();
+        // Slots are taken one after the other, and reused.
+        match self.peers.get_mut(token.index()) {
+            Some(former) => *former = peer,
+            None => self.peers.push(peer),
+        }
         vacant.insert(Slot {
             session,
+            token,
             heard: now,
-            timer: None,
+            timers: Vec::new(),
             armed,
         });
         self.deadlines.insert((armed, peer));
@@ -232,13 +359,16 @@ where
         let mut session_cx = SessionContext {
             cx,
             peer,
-            timer: &mut slot.timer,
+            token: slot.token,
+            tokens: &self.tokens,
+            timers: &mut slot.timers,
+            max_timers: self.limits.max_timers,
             is_finished: false,
         };
         callback(&mut slot.session, &mut session_cx);
         if session_cx.is_finished {
             self.close(peer, CloseReason::Finished);
-        } else if let Some(due) = slot.timer
+        } else if let Some(due) = slot.first_due()
             && due < slot.armed
         {
             // Only what comes earlier moves a deadline; the rest is seen when that comes.
@@ -251,6 +381,7 @@ where
     fn close(&mut self, peer: SocketAddr, reason: CloseReason) {
         if let Some(mut slot) = self.table.remove(&peer) {
             self.deadlines.remove(&(slot.armed, peer));
+            self.tokens.release(slot.token);
             slot.session.on_close(reason);
         }
     }
@@ -266,13 +397,32 @@ where
             self.stats.expired += 1;
             return self.close(peer, CloseReason::IdleTimeout);
         }
-        let is_due = slot.timer.is_some_and(|due| due <= now);
-        slot.timer = slot.timer.filter(|_| !is_due);
-        slot.armed = slot.timer.map_or(expires, |due| due.min(expires));
+        // Those that are set again meanwhile lie in the future.
+        let timers = slot.timers.iter();
+        let due = timers.filter(|(_, due)| *due <= now).count();
+        slot.armed = slot.first_due().map_or(expires, |due| due.min(expires));
         self.deadlines.insert((slot.armed, peer));
-        if is_due {
-            self.call(peer, cx, S::on_timer);
+        for _ in 0..due {
+            let Some(slot) = self.table.get_mut(&peer) else {
+                return;
+            };
+            if let Some(timer) = slot.take_due(now) {
+                self.call(peer, cx, |session, cx| session.on_timer(timer, cx));
+            }
         }
+        self.rearm(peer);
+    }
+
+    /// Puts a session where it belongs among the deadlines, now that its timers have fired.
+    fn rearm(&mut self, peer: SocketAddr) {
+        let Some(slot) = self.table.get_mut(&peer) else {
+            return;
+        };
+        let expires = slot.heard + self.limits.idle_timeout;
+        let armed = slot.first_due().map_or(expires, |due| due.min(expires));
+        self.deadlines.remove(&(slot.armed, peer));
+        slot.armed = armed;
+        self.deadlines.insert((armed, peer));
     }
 
     /// Sees to it that the socket's timer is set for the first deadline, or that the socket is
@@ -335,6 +485,19 @@ where
         self.arm(cx);
     }
 
+    fn on_mail(&mut self, mail: Mail, cx: &mut DatagramContext<'_>) {
+        let Ok(mail) = mail.downcast::<SessionMail>() else {
+            log::warn!("{}: mail for no session", cx.token());
+            return;
+        };
+        let Ok(peer) = self.peer_of(mail.to) else {
+            self.stats.undeliverable += 1;
+            return;
+        };
+        self.call(peer, cx, |session, cx| session.on_mail(mail.mail, cx));
+        self.arm(cx);
+    }
+
     /// Sessions that have begun may come to their end, within the grace of the shutdown; none
     /// begins.
     fn on_shutdown(&mut self, cx: &mut DatagramContext<'_>) {
@@ -344,6 +507,7 @@ where
 
     fn on_close(&mut self, reason: CloseReason, _: &mut Intents) {
         for slot in std::mem::take(&mut self.table).into_values() {
+            self.tokens.release(slot.token);
             let mut session = slot.session;
             session.on_close(reason);
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use windlass::net::Bind;
-use windlass::protocol::{Session, SessionContext, SessionLimits, Sessions};
+use windlass::protocol::{Mail, Session, SessionContext, SessionLimits, Sessions};
 use windlass::sim::{Fault, Host, Outcome, World, check, seeds};
 use windlass::{CloseReason, Datagram, DatagramContext, DatagramProtocol, Intents, TimerId};
 
@@ -61,11 +61,14 @@ impl Session for Worker {
         }
         self.last = self.last.max(number);
         if timer % 2 == 0 {
-            cx.cancel_timer();
+            cx.cancel_timer(ANSWER);
             self.due = None;
         } else {
             let after = Duration::from_millis(u64::from(timer) * 20);
-            cx.set_timer(after);
+            cx.set_timer(ANSWER, after);
+            // Beside it, one that never comes to anything, and one that does nothing.
+            cx.set_timer(FAR, 2 * self.idle);
+            cx.set_timer(NEAR, after / 2);
             self.due = Some(cx.now() + after);
         }
         cx.send([self.last]);
@@ -74,7 +77,19 @@ impl Session for Worker {
         }
     }
 
-    fn on_timer(&mut self, cx: &mut SessionContext<'_, '_>) {
+    fn on_timer(&mut self, timer: u32, cx: &mut SessionContext<'_, '_>) {
+        match timer {
+            ANSWER => {}
+            // Whoever is heard again and again lives to see it.
+            NEAR | FAR => {
+                let me = cx.token();
+                if cx.mail_to(me, timer).is_err() {
+                    self.notes.complain("a session that is called is gone");
+                }
+                return;
+            }
+            _ => return self.notes.complain("a timer that was not set"),
+        }
         let due = self.due.take();
         let is_kept = due.is_some_and(|due| cx.now() >= due);
         let is_late = due.is_some_and(|due| cx.now() > due + LATE);
@@ -82,6 +97,12 @@ impl Session for Worker {
             self.notes.complain("a timer is early, late or nobody's");
         }
         cx.send([self.last]);
+    }
+
+    fn on_mail(&mut self, mail: Mail, cx: &mut SessionContext<'_, '_>) {
+        if !cx.is_alive(cx.token()) || mail.downcast::<u32>().is_err() {
+            self.notes.complain("mail that nobody has sent");
+        }
     }
 
     fn on_close(&mut self, reason: CloseReason) {
@@ -129,6 +150,12 @@ impl<F: FnMut(SocketAddr) -> Option<Worker>> DatagramProtocol for Shown<F> {
     fn on_timer(&mut self, timer: TimerId, cx: &mut DatagramContext<'_>) {
         self.notes.now.set(Some(cx.now()));
         self.sessions.on_timer(timer, cx);
+        self.compare();
+    }
+
+    fn on_mail(&mut self, mail: Mail, cx: &mut DatagramContext<'_>) {
+        self.notes.now.set(Some(cx.now()));
+        self.sessions.on_mail(mail, cx);
         self.compare();
     }
 
@@ -196,6 +223,7 @@ fn open(world: &mut World, server: Host, max: usize, idle: Duration, notes: &Rc<
     let limits = SessionLimits {
         max_sessions: max,
         idle_timeout: idle,
+        ..SessionLimits::default()
     };
     let all = Rc::clone(notes);
     let worker = move |peer| {
@@ -315,6 +343,10 @@ fn ten_thousand_sessions_expire_within_a_tick() {
     check(seeds(SEEDS).take(1), crowd);
 }
 
+/// The timers of a session.
+const ANSWER: u32 = 0;
+const NEAR: u32 = 1;
+const FAR: u32 = 2;
 /// Sessions at once.
 const COUNT: usize = 10_000;
 /// Work after which a session has nothing left to do.
