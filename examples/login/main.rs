@@ -19,8 +19,7 @@
 //! ```
 //!
 //! Passwords cross the network as they are: on another machine's behalf only within TLS. (Keys need
-//! not: see `windlass::protocol::auth`.) `cargo bench --features digest --bench login` shows what a
-//! flood does to others: nothing.
+//! not: see `windlass::protocol::auth`.)
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -42,6 +42,22 @@
 //! - [`Attempts`]: guessing is slow, for each address.
 //! - A deadline, 10 s by default: a handshake ends.
 //!
+//! Passwords are another matter. A good hash of one (Argon2id) takes tens of milliseconds, so it is
+//! never computed in a callback, which would hold up everybody. The pattern, as in the example
+//! `login`:
+//!
+//! 1. [`Attempts`] is asked first: guessing is slow, for each address.
+//! 2. The question, with the connection's token, goes to a thread of your own by `try_send` on a
+//!    bounded `sync_channel`. If that is full, the client is told so at once: a flood is refused,
+//!    not queued.
+//! 3. The connection is paused ([`Context::pause`](crate::Context::pause)), so that what its client
+//!    says too early stays where it is. A timer ends the wait, come what may.
+//! 4. The thread answers by [`Remote::post`](crate::Remote::post). The verdict arrives in `on_mail`,
+//!    which resumes and switches to the next protocol; if the connection is gone, it is
+//!    undeliverable, and nothing else happens.
+//!
+//! For a name that nobody has, compute as much and refuse: otherwise the time tells who is a user.
+//!
 //! Key ids are sent in the clear, nothing is secret afterwards either, and who learns a key later
 //! can make the session keys of recorded connections: where that matters, this is done within TLS.
 
