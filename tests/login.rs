@@ -1,7 +1,7 @@
 //! The example `login`: who gets in, who does not, and that nobody else waits for that.
 //!
-//! Most of it runs on the network in memory, with the clerk's part done by the test, one question at
-//! a time; the last tests run the example as a user would.
+//! Most of it runs on the network in memory, with the clerk's part done by the test, one question
+//! at a time; the last tests run the example as a user would.
 
 #![allow(
     clippy::unwrap_used,

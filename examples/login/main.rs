@@ -61,7 +61,7 @@ enum Command {
         /// Where to listen: IP:PORT, [IPv6]:PORT, unix:/PATH or unix:@NAME; port 0 is any free one.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7200")]
         listen: Address,
-        /// Echo lines there without a login, on the same reactor: to see what a flood does to others.
+        /// Echo lines there without a login, on the same reactor: what does a flood do to others?
         #[arg(long, value_name = "ADDRESS")]
         echo: Option<Address>,
         /// How many passwords may wait to be checked.

@@ -1,7 +1,7 @@
 //! `Users`: names with Argon2id hashes of passwords, as they lie in a file.
 //!
-//! One user a line, `NAME:$argon2id$v=19$m=…,t=…,p=…$SALT$HASH` (the PHC string format); empty lines
-//! and such as begin with `#` are none. Knows no connections and no threads.
+//! One user a line, `NAME:$argon2id$v=19$m=…,t=…,p=…$SALT$HASH` (the PHC string format); empty
+//! lines and such as begin with `#` are none. Knows no connections and no threads.
 
 use std::collections::BTreeMap;
 use std::fmt;

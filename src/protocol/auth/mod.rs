@@ -52,8 +52,8 @@
 //!    not queued.
 //! 3. The connection is paused ([`Context::pause`](crate::Context::pause)), so that what its client
 //!    says too early stays where it is. A timer ends the wait, come what may.
-//! 4. The thread answers by [`Remote::post`](crate::Remote::post). The verdict arrives in `on_mail`,
-//!    which resumes and switches to the next protocol; if the connection is gone, it is
+//! 4. The thread answers by [`Remote::post`](crate::Remote::post). The verdict arrives in
+//!    `on_mail`, which resumes and switches to the next protocol; if the connection is gone, it is
 //!    undeliverable, and nothing else happens.
 //!
 //! For a name that nobody has, compute as much and refuse: otherwise the time tells who is a user.
