@@ -11,6 +11,7 @@ use super::head::Head;
 use super::method::{Method, Version};
 use super::response::{Response, check_field, put_field};
 use super::status::Status;
+use super::summary::Length;
 use crate::buffer::Outbox;
 
 /// What the answer to a request has to know of it.
@@ -35,7 +36,8 @@ impl Asked {
             version: head.version(),
             method: head.method(),
             keeps_alive: head.keeps_alive(),
-            is_last: !head.keeps_alive(),
+            // Not behind a body: old clients send one more line end there (RFC 9112, section 2.2).
+            is_last: !head.keeps_alive() && head.length() == Length::Fixed(0),
             upgrades: head.upgrades(),
             record: None,
         }

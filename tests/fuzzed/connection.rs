@@ -73,6 +73,11 @@ pub(crate) fn try_server(server: &Server, data: &[u8], cuts: &[usize]) -> Tried 
         start = end;
         turn(&mut reactor, 2);
         answers.extend(peer.received());
+        if reactor.stats().entries == 1 {
+            // The listener is alone: the peer has said that it sends no more, and what it sends
+            // all the same would be answered by a reset.
+            break;
+        }
     }
     turn(&mut reactor, 10);
     answers.extend(peer.received());
