@@ -6,9 +6,11 @@ mod datagrams;
 mod inbox;
 mod outbox;
 mod pool;
+mod segment;
 
 pub(crate) use datagrams::{Bounds, DatagramQueue};
 pub(crate) use inbox::Inbox;
+pub(crate) use outbox::MAX_SLICES;
 pub use outbox::Outbox;
-pub(crate) use outbox::{FileRange, Front, MAX_SLICES};
 pub(crate) use pool::{Pool, Reuse};
+pub(crate) use segment::{FileRange, Front};

@@ -8,11 +8,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::pool::Reuse;
+use super::segment::{FileRange, Front, Segment};
 
 /// Bytes queued to a peer, in order, up to a limit.
 ///
@@ -55,45 +57,6 @@ pub struct Outbox {
     /// Where the input that is being driven lies in memory; empty when there is none.
     input_addr: usize,
     input_len: usize,
-}
-
-#[derive(Debug)]
-enum Segment {
-    /// The next so many bytes of `flat`.
-    Flat(usize),
-    /// Somebody else's bytes, kept alive by us.
-    Shared(Bytes),
-    /// A range of the input that is being driven; settled before that input goes away.
-    Input { start: usize, len: usize },
-    /// Bytes of an open file.
-    File(FileRange),
-}
-
-/// Bytes of an open file, which are not in memory.
-#[derive(Debug)]
-pub(crate) struct FileRange {
-    pub(crate) file: Arc<File>,
-    pub(crate) start: u64,
-    pub(crate) len: usize,
-}
-
-/// What is to be written next of a queue with files in it.
-pub(crate) enum Front<'a> {
-    File(&'a FileRange),
-    /// One slice, behind which a file follows.
-    BeforeFile(&'a [u8]),
-    /// Slices: see [`Outbox::gather`].
-    Slices,
-}
-
-impl Segment {
-    fn len(&self) -> usize {
-        match self {
-            Segment::Flat(len) | Segment::Input { len, .. } => *len,
-            Segment::Shared(bytes) => bytes.len(),
-            Segment::File(range) => range.len,
-        }
-    }
 }
 
 impl Outbox {
@@ -295,8 +258,11 @@ impl Outbox {
     #[inline(always)]
     pub(crate) fn front<'a>(&'a self, input: &'a [u8]) -> (&'a [u8], bool) {
         match self.segments.front() {
-            None => (&self.flat[self.flat_start..], true),
-            Some(segment) => (self.slice(segment, input), self.segments.len() == 1),
+            None => (self.unwritten_flat(), true),
+            Some(first) => {
+                let bytes = first.bytes(&mut self.unwritten_flat(), input);
+                (bytes, self.segments.len() == 1)
+            }
         }
     }
 
@@ -304,44 +270,25 @@ impl Outbox {
     pub(crate) fn front_of_files<'a>(&'a self, input: &'a [u8]) -> Front<'a> {
         match (self.segments.front(), self.segments.get(1)) {
             (Some(Segment::File(range)), _) => Front::File(range),
-            (Some(segment), Some(Segment::File(_))) => {
-                Front::BeforeFile(self.slice(segment, input))
+            (Some(first), Some(Segment::File(_))) => {
+                Front::BeforeFile(first.bytes(&mut self.unwritten_flat(), input))
             }
             _ => Front::Slices,
-        }
-    }
-
-    /// The bytes of the first segment.
-    #[inline(always)]
-    fn slice<'a>(&'a self, first: &'a Segment, input: &'a [u8]) -> &'a [u8] {
-        match first {
-            Segment::Flat(len) => &self.flat[self.flat_start..][..*len],
-            Segment::Shared(bytes) => bytes,
-            &Segment::Input { start, len } => &input[start..start + len],
-            Segment::File(_) => &[],
         }
     }
 
     /// Fills `slices` with the front of the queue, up to a file, and says how many it filled.
     pub(crate) fn gather<'a>(&'a self, input: &'a [u8], slices: &mut [IoSlice<'a>]) -> usize {
         if self.segments.is_empty() {
-            slices[0] = IoSlice::new(&self.flat[self.flat_start..]);
+            slices[0] = IoSlice::new(self.unwritten_flat());
             return usize::from(self.len > 0);
         }
-        let mut flat = &self.flat[self.flat_start..];
+        let mut flat = self.unwritten_flat();
+        let in_memory = |segment: &&Segment| !matches!(segment, Segment::File(_));
+        let segments = self.segments.iter().take_while(in_memory);
         let mut count = 0;
-        for (slot, segment) in slices.iter_mut().zip(&self.segments) {
-            let bytes = match segment {
-                Segment::Flat(len) => {
-                    let (bytes, rest) = flat.split_at(*len);
-                    flat = rest;
-                    bytes
-                }
-                Segment::Shared(bytes) => bytes,
-                Segment::Input { start, len } => &input[*start..start + len],
-                Segment::File(_) => break,
-            };
-            *slot = IoSlice::new(bytes);
+        for (slot, segment) in slices.iter_mut().zip(segments) {
+            *slot = IoSlice::new(segment.bytes(&mut flat, input));
             count += 1;
         }
         count
@@ -353,13 +300,14 @@ impl Outbox {
         assert!(len <= self.len, "no more is written than was queued");
         self.len -= len;
         self.forwarded = self.forwarded.min(self.len);
-        if !self.segments.is_empty() {
+        if self.segments.is_empty() {
+            self.flat_start += len;
+        } else {
             self.consume_segments(len);
-        } else if self.len == 0 {
+        }
+        if self.len == 0 {
             self.flat.clear();
             self.flat_start = 0;
-        } else {
-            self.flat_start += len;
         }
     }
 
@@ -368,29 +316,15 @@ impl Outbox {
             let segment = self.segments.front_mut().expect("segments add up to `len`");
             let taken = len.min(segment.len());
             match segment {
-                Segment::Flat(left) => {
-                    self.flat_start += taken;
-                    *left -= taken;
-                }
-                Segment::Shared(bytes) => bytes.advance(taken),
-                Segment::Input { start, len } => {
-                    *start += taken;
-                    *len -= taken;
-                }
-                Segment::File(range) => {
-                    range.start += taken as u64;
-                    range.len -= taken;
-                    self.in_files -= taken;
-                }
+                Segment::Flat(_) => self.flat_start += taken,
+                Segment::File(_) => self.in_files -= taken,
+                Segment::Shared(_) | Segment::Input { .. } => {}
             }
+            segment.advance(taken);
             if segment.len() == 0 {
                 self.segments.pop_front();
             }
             len -= taken;
-        }
-        if self.segments.is_empty() {
-            self.flat.clear();
-            self.flat_start = 0;
         }
     }
 
@@ -430,6 +364,12 @@ impl Outbox {
         }
         self.len += segment.len();
         self.segments.push_back(segment);
+    }
+
+    /// The copied bytes that are queued.
+    #[inline(always)]
+    fn unwritten_flat(&self) -> &[u8] {
+        &self.flat[self.flat_start..]
     }
 
     /// Where `bytes` begins in the input that is being driven, if it is a part of it.
@@ -475,15 +415,15 @@ impl io::Write for Outbox {
 
 impl Reuse for Outbox {
     fn reset(&mut self) {
-        self.flat.clear();
-        self.flat_start = 0;
-        self.segments.clear();
-        self.len = 0;
-        self.forwarded = 0;
-        self.in_files = 0;
-        self.limit = usize::MAX;
-        self.overflowed = false;
-        self.input_len = 0;
+        let mut flat = mem::take(&mut self.flat);
+        let mut segments = mem::take(&mut self.segments);
+        flat.clear();
+        segments.clear();
+        *self = Outbox {
+            flat,
+            segments,
+            ..Outbox::default()
+        };
     }
 
     fn kept_len(&self) -> usize {
