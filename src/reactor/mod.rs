@@ -22,6 +22,7 @@ mod timers;
 mod transmit;
 mod turn;
 mod wishes;
+mod writing;
 
 use std::collections::VecDeque;
 use std::fmt;
