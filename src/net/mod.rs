@@ -60,9 +60,9 @@ pub use stream::OsStream;
 /// Sockets, readiness and time.
 ///
 /// The contract of readiness is that of an edge-triggered poller: each socket is registered once,
-/// and an operation that answered `WouldBlock` is followed by an event
-/// once it may succeed. Events may come at any time besides, early, late or twice; they are
-/// hints, and the operation tells the truth.
+/// and an operation that answered `WouldBlock` is followed by an event once it may succeed. Events
+/// may come at any time besides, early, late or twice; they are hints, and the operation tells the
+/// truth.
 ///
 /// No operation blocks. `Interrupted` is retried inside.
 pub trait Network: Datagrams + 'static {
