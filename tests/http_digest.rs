@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +17,11 @@ use windlass::{Intents, Reactor};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
+#[path = "common/folder.rs"]
+mod folder;
 
 use answers::{Answer, parse};
+use folder::Folder;
 
 const ADDRESS: &str = "10.0.0.1:80";
 const HELLO: &str = "{\"hello\": \"world\"}\n";
@@ -30,15 +32,9 @@ const WANTS_REPR: &str = "Want-Repr-Digest: sha-256=1\r\n";
 /// Four turns of hashing what is not small.
 const LARGE_LEN: usize = 512 * 1024;
 
-/// A directory that is removed with its test.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("digest-{name}"));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        let folder = Folder(path);
+    fn filled(name: &str) -> Folder {
+        let folder = Folder::new(name);
         folder.put("hello.json", HELLO);
         folder.put("empty", "");
         folder.put("large", large());
@@ -46,7 +42,7 @@ impl Folder {
     }
 
     fn put(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.0.join(name), content).unwrap();
+        fs::write(self.path(name), content).unwrap();
     }
 
     fn files(&self) -> Files {
@@ -54,13 +50,7 @@ impl Folder {
     }
 
     fn files_with(&self, digests: FileDigests) -> Files {
-        Files::new(&self.0).unwrap().digests(digests)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        Files::new(self.root()).unwrap().digests(digests)
     }
 }
 
@@ -204,7 +194,7 @@ fn digest(bytes: &[u8]) -> String {
 
 #[test]
 fn a_file_has_the_digests_that_are_wanted_rfc_9530_b_1_to_b_3() {
-    let folder = Folder::new("wanted");
+    let folder = Folder::filled("wanted");
     let mut world = World::of(folder.files());
     let hello = Some(HELLO_DIGEST);
     world.check(("GET", "/hello.json", ""), 200, None, None);
@@ -235,14 +225,14 @@ fn a_file_has_the_digests_that_are_wanted_rfc_9530_b_1_to_b_3() {
     world.check(("GET", "/hello.json", &other), 412, None, None);
     world.check(("GET", "/none", WANTS_BOTH), 404, None, None);
 
-    let mut world = World::of(Files::new(&folder.0).unwrap());
+    let mut world = World::of(Files::new(folder.root()).unwrap());
     world.check(("GET", "/hello.json", WANTS_BOTH), 200, None, None);
 }
 
 /// All that is sent to who asks for that, but for the lines that differ from day to day.
 #[test]
 fn the_example_in_the_documentation_of_file_digests_is_what_is_sent() {
-    let folder = Folder::new("documented");
+    let folder = Folder::filled("documented");
     let mut world = World::of(folder.files());
     let peer = Rc::clone(&world.peer);
     let fields = "Range: bytes=10-18\r\nWant-Content-Digest: sha-256=1\r\n\
@@ -269,7 +259,7 @@ fn the_example_in_the_documentation_of_file_digests_is_what_is_sent() {
 
 #[test]
 fn the_peer_gets_the_algorithm_that_it_likes_best_rfc_9530_4() {
-    let folder = Folder::new("algorithm");
+    let folder = Folder::filled("algorithm");
     let mut world = World::of(folder.files());
     let long = Algorithm::Sha512.value_of(HELLO.as_bytes());
     for (wish, expected) in [
@@ -291,7 +281,7 @@ fn the_peer_gets_the_algorithm_that_it_likes_best_rfc_9530_4() {
 
 #[test]
 fn who_says_nothing_gets_what_costs_little_if_that_is_configured() {
-    let folder = Folder::new("unasked");
+    let folder = Folder::filled("unasked");
     let mut world = World::of(folder.files_with(FileDigests {
         unasked: true,
         ..FileDigests::default()
@@ -315,7 +305,7 @@ fn who_says_nothing_gets_what_costs_little_if_that_is_configured() {
 
 #[test]
 fn a_compressed_file_has_the_digest_of_its_compressed_form_rfc_9530_b_4() {
-    let folder = Folder::new("coded");
+    let folder = Folder::filled("coded");
     // The RFC prints 8B 08 80, which has another digest than the one beside it.
     let brotli = [b"\x0b\x09\x80", HELLO.as_bytes(), b"\x03"].concat();
     folder.put("hello.json.br", brotli);
@@ -330,7 +320,7 @@ fn a_compressed_file_has_the_digest_of_its_compressed_form_rfc_9530_b_4() {
 
 #[test]
 fn a_large_file_is_hashed_in_slices_and_nobody_else_waits_for_that() {
-    let folder = Folder::new("slices");
+    let folder = Folder::filled("slices");
     let mut world = World::of(folder.files());
     let (first, other) = (world.peer(), world.peer());
     world.send(&first, "GET", "/large", WANTS_BOTH);
@@ -361,7 +351,7 @@ fn a_large_file_is_hashed_in_slices_and_nobody_else_waits_for_that() {
 
 #[test]
 fn who_wants_the_same_waits_for_the_same_and_pipelined_answers_keep_their_order() {
-    let folder = Folder::new("shared");
+    let folder = Folder::filled("shared");
     let mut world = World::of(folder.files());
     let peers: Vec<MemoryPeer> = (0..5).map(|_| world.peer()).collect();
     for peer in &peers {
@@ -396,7 +386,7 @@ fn who_wants_the_same_waits_for_the_same_and_pipelined_answers_keep_their_order(
 
 #[test]
 fn whoever_cannot_be_served_within_the_limits_is_answered_without_digests() {
-    let folder = Folder::new("limits");
+    let folder = Folder::filled("limits");
     let large_is = |digests: FileDigests, has_digest: bool| {
         let mut world = World::of(folder.files_with(digests));
         let answer = world.ask("GET", "/large", WANTS_REPR);
@@ -438,7 +428,7 @@ fn whoever_cannot_be_served_within_the_limits_is_answered_without_digests() {
 
 #[test]
 fn what_took_too_long_for_one_request_goes_on_with_the_next() {
-    let folder = Folder::new("aside");
+    let folder = Folder::filled("aside");
     let mut world = World::of(folder.files_with(FileDigests {
         max_wait: Duration::from_millis(1),
         ..FileDigests::default()
@@ -454,7 +444,7 @@ fn what_took_too_long_for_one_request_goes_on_with_the_next() {
 
 #[test]
 fn a_place_is_free_again_once_its_peer_has_left() {
-    let folder = Folder::new("places");
+    let folder = Folder::filled("places");
     let mut world = World::of(folder.files_with(FileDigests {
         max_waiting: 1,
         ..FileDigests::default()
@@ -471,8 +461,8 @@ fn a_place_is_free_again_once_its_peer_has_left() {
 
 #[test]
 fn a_digest_is_made_again_when_the_file_is_another_one() {
-    let folder = Folder::new("changed");
-    let path = folder.0.join("large");
+    let folder = Folder::filled("changed");
+    let path = folder.path("large");
     let mut world = World::of(folder.files());
     let mut content = large();
     assert_eq!(world.millis("/large"), 3);
@@ -500,9 +490,9 @@ fn a_digest_is_made_again_when_the_file_is_another_one() {
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     content[8] ^= 1;
     folder.put("other", &content);
-    let other = File::options().write(true).open(folder.0.join("other"));
+    let other = File::options().write(true).open(folder.path("other"));
     other.unwrap().set_modified(modified).unwrap();
-    fs::rename(folder.0.join("other"), &path).unwrap();
+    fs::rename(folder.path("other"), &path).unwrap();
     check(&mut world, &content);
     // Touched: nothing is believed but the content.
     let file = File::options().write(true).open(&path).unwrap();
@@ -512,7 +502,7 @@ fn a_digest_is_made_again_when_the_file_is_another_one() {
 
 #[test]
 fn a_file_that_changes_while_it_is_hashed_is_sent_without_digests() {
-    let folder = Folder::new("meanwhile");
+    let folder = Folder::filled("meanwhile");
     let mut world = World::of(folder.files());
     let peer = world.peer();
     world.send(&peer, "GET", "/large", WANTS_BOTH);
@@ -530,7 +520,7 @@ fn a_file_that_changes_while_it_is_hashed_is_sent_without_digests() {
 
 #[test]
 fn the_digests_that_were_not_asked_for_the_longest_are_forgotten() {
-    let folder = Folder::new("kept");
+    let folder = Folder::filled("kept");
     folder.put("second", large());
     folder.put("third", large());
     let mut world = World::of(folder.files_with(FileDigests {
@@ -559,7 +549,7 @@ fn the_digests_that_were_not_asked_for_the_longest_are_forgotten() {
 
 #[test]
 fn a_tag_of_content_is_strong_and_changes_exactly_when_the_content_does() {
-    let folder = Folder::new("tags");
+    let folder = Folder::filled("tags");
     let mut world = World::of(folder.files());
     let tag = |world: &mut World, target: &str| {
         let answer = world.ask("GET", target, "");
@@ -596,7 +586,7 @@ fn a_tag_of_content_is_strong_and_changes_exactly_when_the_content_does() {
 
 #[test]
 fn a_larger_file_has_the_tag_of_its_time_and_length() {
-    let folder = Folder::new("tagged");
+    let folder = Folder::filled("tagged");
     let tags = |max_tag_len: u64| {
         let mut world = World::of(folder.files_with(FileDigests {
             max_tag_len,
@@ -616,7 +606,7 @@ fn a_larger_file_has_the_tag_of_its_time_and_length() {
 
 #[test]
 fn the_tag_of_a_file_that_was_changed_just_now_is_weak_and_the_same_rfc_9110_8_8_1() {
-    let folder = Folder::new("fresh");
+    let folder = Folder::filled("fresh");
     // By this clock the files are from the future.
     let router = Router::new().files("/", folder.files());
     let mut world = World::at(router, Duration::from_secs(1));
@@ -648,7 +638,7 @@ fn the_tag_of_a_file_that_was_changed_just_now_is_weak_and_the_same_rfc_9110_8_8
 
 #[test]
 fn small_files_that_are_new_to_the_server_wait_for_their_turn_too() {
-    let folder = Folder::new("many");
+    let folder = Folder::filled("many");
     let names: Vec<String> = (0..16).map(|number| format!("/small{number}")).collect();
     for name in &names {
         folder.put(&name[1..], vec![b'x'; 64 * 1024]);

@@ -6,36 +6,25 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use windlass::http::{FileCache, Files, Router, Server};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/http_world.rs"]
 mod world;
 
 use answers::{Answer, parse};
+use folder::Folder;
 use world::World;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A directory that is removed with its test.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cache-{name}"));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("root")).unwrap();
-        Folder(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join("root").join(name)
-    }
-
     /// Writes a file, once the clock of the file system has gone on since its last change.
     fn put(&self, name: &str, text: &str) {
         let clock = |path: &Path| {
@@ -51,15 +40,9 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Serves long after all was written.
 fn world(folder: &Folder, cache: FileCache) -> World {
-    let files = Files::new(folder.0.join("root")).unwrap().cache(cache);
+    let files = Files::new(folder.root()).unwrap().cache(cache);
     let mut world = World::with(Server::new(Router::new().files("/", files)));
     world.advance(Duration::from_secs(100 * 365 * 24 * 3600));
     world.peer = world
@@ -309,7 +292,7 @@ fn a_file_that_is_too_large_or_was_changed_just_now_is_not_kept() {
     folder.put("large", "9876543210");
     check(&mut late, "/large", "", 200, "9876543210");
 
-    let files = Files::new(folder.0.join("root")).unwrap();
+    let files = Files::new(folder.root()).unwrap();
     let files = files.cache(trusting(Duration::from_secs(3600)));
     // In 1970 all that there is was changed just now.
     let mut early = World::with(Server::new(Router::new().files("/", files)));

@@ -12,7 +12,6 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
@@ -23,33 +22,21 @@ use windlass::net::{Address, Memory, MemoryPeer};
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
+#[path = "common/folder.rs"]
+mod folder;
 
 use answers::{Answer, parse};
+use folder::Folder;
 
 const ADDRESS: &str = "10.0.0.1:80";
 const TEXT: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 
-/// A directory that is removed with its test.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("files-{name}"));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("root")).unwrap();
-        Folder(path)
-    }
-
-    /// What is served.
-    fn root(&self) -> PathBuf {
-        self.0.join("root")
-    }
-
     /// A file that was last modified in 1994.
     fn put(&self, name: &str, text: impl AsRef<[u8]>) {
-        let path = self.root().join(name);
+        let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -59,12 +46,6 @@ impl Folder {
             .unwrap()
             .set_modified(modified)
             .unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -230,7 +211,7 @@ fn a_directory_is_its_index_behind_a_slash() {
     folder.put("index.html", "home");
     folder.put("sub/index.html", "sub");
     folder.put("bare/a", "");
-    fs::create_dir_all(folder.root().join("odd/index.html")).unwrap();
+    fs::create_dir_all(folder.path("odd/index.html")).unwrap();
     let router = Router::new().files("/files/", Files::new(folder.root()).unwrap());
     let mut world = World::new(router);
     world.check("/files/", "", 200, "home");
@@ -273,13 +254,13 @@ fn nothing_outside_of_the_root_is_served() {
     fs::write(folder.0.join("secret"), "secret").unwrap();
     fs::create_dir(folder.0.join("beside")).unwrap();
     fs::write(folder.0.join("beside/secret"), "secret").unwrap();
-    symlink("../secret", folder.root().join("out")).unwrap();
-    symlink(folder.0.join("secret"), folder.root().join("absolute")).unwrap();
-    symlink("../beside", folder.root().join("beside")).unwrap();
-    symlink("in/../../secret", folder.root().join("winding")).unwrap();
-    symlink("in/a", folder.root().join("within")).unwrap();
-    symlink("loop", folder.root().join("loop")).unwrap();
-    symlink("/proc/self/root", folder.root().join("magic")).unwrap();
+    symlink("../secret", folder.path("out")).unwrap();
+    symlink(folder.0.join("secret"), folder.path("absolute")).unwrap();
+    symlink("../beside", folder.path("beside")).unwrap();
+    symlink("in/../../secret", folder.path("winding")).unwrap();
+    symlink("in/a", folder.path("within")).unwrap();
+    symlink("loop", folder.path("loop")).unwrap();
+    symlink("/proc/self/root", folder.path("magic")).unwrap();
     let mut world = World::of(&folder);
     for target in [
         "/../secret",
@@ -321,9 +302,9 @@ fn nothing_outside_of_the_root_is_served() {
 #[test]
 fn what_is_no_file_is_as_good_as_not_there_and_never_waited_for() {
     let folder = Folder::new("special");
-    let fifo = folder.root().join("fifo");
+    let fifo = folder.path("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let _socket = std::os::unix::net::UnixListener::bind(folder.root().join("socket")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path("socket")).unwrap();
     folder.put(".env", "secret");
     folder.put(".git/config", "secret");
     folder.put(".well-known/acme", "known");
@@ -466,7 +447,7 @@ fn another_content_has_another_tag_whatever_its_length_and_date_say() {
     // The clock of the file system goes on before the second one is written.
     let changed = |name: &str| {
         use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(folder.root().join(name)).unwrap();
+        let metadata = fs::metadata(folder.path(name)).unwrap();
         (metadata.ctime(), metadata.ctime_nsec())
     };
     while changed("a.txt") == {
@@ -528,7 +509,7 @@ fn a_file_that_is_compressed_already_is_sent_to_who_takes_it_rfc_9110_12_5_3() {
     assert_eq!(answer.field("content-encoding"), None);
 
     // What was compressed before its source was changed is out of date.
-    fs::write(folder.root().join("a.js"), "newer").unwrap();
+    fs::write(folder.path("a.js"), "newer").unwrap();
     world.check("/a.js", "Accept-Encoding: gzip, br\r\n", 200, "newer");
 }
 
@@ -546,7 +527,7 @@ fn a_file_that_shrinks_while_it_is_sent_ends_the_connection_with_a_reset() {
     assert!(!world.peer.received().is_empty(), "it has begun");
     File::options()
         .write(true)
-        .open(folder.root().join("large"))
+        .open(folder.path("large"))
         .unwrap()
         .set_len(1000)
         .unwrap();
@@ -682,9 +663,9 @@ proptest! {
         let folder = Folder::new("property");
         folder.put("a/b", "inside");
         fs::write(folder.0.join("secret"), "secret").unwrap();
-        symlink("..", folder.root().join("up")).unwrap();
-        symlink("a", folder.root().join("aside")).unwrap();
-        symlink("/", folder.root().join("top")).unwrap();
+        symlink("..", folder.path("up")).unwrap();
+        symlink("a", folder.path("aside")).unwrap();
+        symlink("/", folder.path("top")).unwrap();
         let files = Files::new(folder.root()).unwrap().hidden(true);
         let mut world = World::new(Router::new().files("/", files));
         for path in paths {
