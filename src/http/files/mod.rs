@@ -201,7 +201,8 @@ impl Files {
     ) -> io::Result<Option<Found>> {
         let look = |name: &[u8]| self.root.state_at(name);
         match self.cache.find(path, coding, asked.now, look) {
-            Known::Kept(kept) => {
+            // Not if the clock was set back: its dates would be in the future.
+            Known::Kept(kept) if kept.validators.is_settled(asked.unix_time) => {
                 return Ok(Some(Found {
                     state: kept.state.clone(),
                     coding,
@@ -211,7 +212,7 @@ impl Files {
                 }));
             }
             Known::Absent => return Err(io::ErrorKind::NotFound.into()),
-            Known::Nothing => {}
+            Known::Kept(_) | Known::Nothing => {}
         }
         let name = match coding {
             Some(coding) => Cow::Owned([path, coding.suffix().as_bytes()].concat()),
@@ -331,6 +332,7 @@ const INDEX: &str = "index.html";
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
@@ -338,11 +340,22 @@ mod tests {
     use crate::net::{Memory, Network};
     use crate::protocol::{Driver, Effects};
 
-    #[test]
-    fn a_file_that_is_kept_costs_no_allocation() {
-        let folder = std::env::temp_dir().join(format!("windlass-{}-kept", std::process::id()));
+    /// A session that serves a directory with `a.txt` in it, and what its callbacks act with.
+    fn serving(name: &str, cache: FileCache) -> (PathBuf, impl Driver, Effects) {
+        let name = format!("windlass-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("a.txt"), [b'x'; 4096]).unwrap();
+        let files = Files::new(&folder).unwrap().cache(cache);
+        let server = Server::new(Router::new().files("/", files));
+        let mut fx = Effects::new(Memory::new().now());
+        // Long after it was written.
+        fx.intents.unix_time = Duration::from_secs(4_000_000_000);
+        (folder, server.session(), fx)
+    }
+
+    #[test]
+    fn a_file_that_is_kept_costs_no_allocation() {
         let trusting = FileCache {
             valid_for: Duration::from_secs(1),
             ..FileCache::default()
@@ -351,12 +364,7 @@ mod tests {
             (FileCache::default(), ""),
             (trusting, "Accept-Encoding: gzip, br\r\n"),
         ] {
-            let files = Files::new(&folder).unwrap().cache(cache);
-            let server = Server::new(Router::new().files("/", files));
-            let mut session = server.session();
-            let mut fx = Effects::new(Memory::new().now());
-            // Long after it was written.
-            fx.intents.unix_time = Duration::from_secs(4_000_000_000);
+            let (folder, mut session, mut fx) = serving("kept", cache);
             let request = format!("GET /a.txt HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
             let mut ask = || {
                 session.drive(request.as_bytes(), &mut 1, &mut fx);
@@ -369,7 +377,33 @@ mod tests {
             assert!(kept_len > 4096);
             let allocations = allocation_counter::measure(|| assert_eq!(ask(), kept_len));
             assert_eq!(allocations.count_total, 0);
+            fs::remove_dir_all(folder).unwrap();
         }
+    }
+
+    #[test]
+    fn a_file_that_is_kept_is_never_told_to_be_newer_than_its_answer_rfc_9110_8_8_2_1() {
+        let (folder, mut session, mut fx) = serving("back", FileCache::default());
+        let mut ask = |unix_time| {
+            fx.intents.unix_time = Duration::from_secs(unix_time);
+            session.drive(b"GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n", &mut 1, &mut fx);
+            let answer = String::from_utf8(fx.out.to_vec()).unwrap();
+            fx.out.consume(answer.len());
+            answer
+        };
+        for _ in 0..2 {
+            let answer = ask(4_000_000_000);
+            assert!(answer.contains("\r\nETag: \""), "{answer}");
+        }
+        // The clock is set back behind the last change.
+        let answer = ask(1000);
+        let date = "Thu, 01 Jan 1970 00:16:40 GMT\r\n";
+        assert!(answer.contains(&format!("\r\nDate: {date}")), "{answer}");
+        assert!(
+            answer.contains(&format!("\r\nLast-Modified: {date}")),
+            "{answer}"
+        );
+        assert!(answer.contains("\r\nETag: W/\""), "{answer}");
         fs::remove_dir_all(folder).unwrap();
     }
 }
