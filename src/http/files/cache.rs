@@ -157,10 +157,14 @@ impl Cache {
         };
         let slot = &mut store.slots[place];
         let is_within = |since: Instant, span| now.saturating_duration_since(since) < span;
-        match &mut slot.forms[index(coding)] {
+        let form = &mut slot.forms[index(coding)];
+        match form {
             Form::Unknown => Known::Nothing,
             Form::Absent(since) if is_within(*since, self.settings.valid_for) => Known::Absent,
-            Form::Absent(_) => Known::Nothing,
+            Form::Absent(_) => {
+                *form = Form::Unknown;
+                Known::Nothing
+            }
             Form::Kept {
                 kept,
                 read,
@@ -203,12 +207,9 @@ impl Cache {
         let Some(&place) = store.places.get(path) else {
             return;
         };
-        // What was looked at a moment ago was not looked at just now.
+        // What is known already was not looked at just now.
         let form = &store.slots[place].forms[index(Some(coding))];
-        let valid_for = self.settings.valid_for;
-        let is_known = matches!(form, Form::Absent(since)
-            if now.saturating_duration_since(*since) < valid_for);
-        if !is_known && !valid_for.is_zero() {
+        if !matches!(form, Form::Absent(_)) && !self.settings.valid_for.is_zero() {
             store.set(place, Some(coding), Form::Absent(now));
         }
     }
