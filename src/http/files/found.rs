@@ -130,8 +130,8 @@ impl Found {
 
     /// Answers as it was planned.
     pub(super) fn answer(self, plan: Plan, asked: &Asked<'_>) -> Response {
+        let (coding, varies) = (self.coding, self.varies);
         let is_sent = plan.verdict == Verdict::Proceed;
-        let lines = self.lines(&plan.validators, is_sent);
         let mut response = match (plan.verdict, plan.ranges) {
             (Verdict::Failed, _) => return Response::error(Status::PRECONDITION_FAILED),
             (Verdict::NotModified, _) => Response::empty(Status::NOT_MODIFIED),
@@ -142,7 +142,13 @@ impl Found {
             }
             (Verdict::Proceed, Ranges::Some(ranges)) => self.part(ranges, asked),
         };
-        response.fields.extend_from_slice(&lines);
+        put_lines(
+            &mut response.fields,
+            &plan.validators,
+            coding,
+            varies,
+            is_sent,
+        );
         response
     }
 
@@ -152,30 +158,16 @@ impl Found {
         if !validators.is_settled(asked.unix_time) {
             return None;
         }
+        let mut lines = Vec::new();
+        put_lines(&mut lines, &validators, self.coding, self.varies, true);
         Some(Rc::new(Kept {
             name: name.into(),
             state: self.state.clone(),
             bytes: self.content.read(&self.state).ok()?,
             media_type: self.media_type,
-            lines: self.lines(&validators, true).into(),
+            lines: lines.into(),
             validators,
         }))
-    }
-
-    /// The field lines of a file that is sent, or of which it is told that it is the same.
-    fn lines(&self, validators: &Validators, is_sent: bool) -> Vec<u8> {
-        let mut lines = Vec::with_capacity(LINES_LEN);
-        if is_sent {
-            put_field(&mut lines, "Accept-Ranges", "bytes");
-            if let Some(coding) = self.coding {
-                put_field(&mut lines, "Content-Encoding", coding.name());
-            }
-        }
-        validators.put(&mut lines);
-        if self.varies {
-            put_field(&mut lines, "Vary", "Accept-Encoding");
-        }
-        lines
     }
 
     /// The ranges that are asked for.
@@ -220,6 +212,27 @@ impl Found {
     }
 }
 
+/// Appends the field lines of a file that is sent, or of which it is told that it is the same.
+fn put_lines(
+    lines: &mut Vec<u8>,
+    validators: &Validators,
+    coding: Option<Coding>,
+    varies: bool,
+    is_sent: bool,
+) {
+    lines.reserve(LINES_LEN);
+    if is_sent {
+        put_field(lines, "Accept-Ranges", "bytes");
+        if let Some(coding) = coding {
+            put_field(lines, "Content-Encoding", coding.name());
+        }
+    }
+    validators.put(lines);
+    if varies {
+        put_field(lines, "Vary", "Accept-Encoding");
+    }
+}
+
 /// A line that hardly is in a file: of the time in nanoseconds, and the ranges.
 fn boundary(unix_time: Duration, ranges: &[Range<u64>]) -> String {
     let time = unix_time.as_nanos();
@@ -229,5 +242,6 @@ fn boundary(unix_time: Duration, ranges: &[Range<u64>]) -> String {
     });
     format!("{mix:016x}{time:032x}")
 }
+
 /// What the field lines of a file have room in.
 const LINES_LEN: usize = 192;

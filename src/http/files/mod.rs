@@ -354,6 +354,14 @@ mod tests {
         (folder, server.session(), fx)
     }
 
+    /// Asks, and answers how many bytes came back.
+    fn exchange(session: &mut impl Driver, fx: &mut Effects, request: &str) -> usize {
+        session.drive(request.as_bytes(), &mut 1, fx);
+        let len = fx.out.len();
+        fx.out.consume(len);
+        len
+    }
+
     #[test]
     fn a_file_that_is_kept_costs_no_allocation() {
         let trusting = FileCache {
@@ -366,12 +374,7 @@ mod tests {
         ] {
             let (folder, mut session, mut fx) = serving("kept", cache);
             let request = format!("GET /a.txt HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
-            let mut ask = || {
-                session.drive(request.as_bytes(), &mut 1, &mut fx);
-                let len = fx.out.len();
-                fx.out.consume(len);
-                len
-            };
+            let mut ask = || exchange(&mut session, &mut fx, &request);
             ask();
             let kept_len = ask();
             assert!(kept_len > 4096);
@@ -379,6 +382,21 @@ mod tests {
             assert_eq!(allocations.count_total, 0);
             fs::remove_dir_all(folder).unwrap();
         }
+    }
+
+    #[test]
+    fn that_a_file_is_the_same_costs_one_allocation_and_a_failed_condition_none() {
+        let (folder, mut session, mut fx) = serving("same", FileCache::default());
+        for (condition, count) in [("If-None-Match: *", 1), ("If-Match: \"x\"", 0)] {
+            let request = format!("GET /a.txt HTTP/1.1\r\nHost: h\r\n{condition}\r\n\r\n");
+            let mut ask = || exchange(&mut session, &mut fx, &request);
+            ask();
+            let len = ask();
+            assert!(0 < len && len < 4096, "no content");
+            let allocations = allocation_counter::measure(|| assert_eq!(ask(), len));
+            assert_eq!(allocations.count_total, count, "{condition}");
+        }
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
