@@ -20,7 +20,7 @@ mod world;
 
 use answers::{Answer, parse};
 use folder::Folder;
-use world::World;
+use world::{LATE, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,13 +43,7 @@ impl Folder {
 /// Serves long after all was written.
 fn world(folder: &Folder, cache: FileCache) -> World {
     let files = Files::new(folder.root()).unwrap().cache(cache);
-    let mut world = World::with(Server::new(Router::new().files("/", files)));
-    world.advance(Duration::from_secs(100 * 365 * 24 * 3600));
-    world.peer = world
-        .memory
-        .connect_peer(&world::ADDRESS.parse().unwrap())
-        .unwrap();
-    world
+    World::at(Server::new(Router::new().files("/", files)), LATE)
 }
 
 fn looking_again() -> FileCache {

@@ -18,17 +18,19 @@ use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use windlass::Reactor;
 use windlass::http::{Files, Router, Server};
-use windlass::net::{Address, Memory, MemoryPeer};
+use windlass::net::Address;
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/http_world.rs"]
+mod world;
 
 use answers::{Answer, parse};
 use folder::Folder;
+use world::{LATE, World};
 
-const ADDRESS: &str = "10.0.0.1:80";
 const TEXT: &str = "0123456789abcdefghijklmnopqrstuvwxyz";
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -49,26 +51,10 @@ impl Folder {
     }
 }
 
-/// A server of files in memory, long after they were written, with one client.
-struct World {
-    reactor: Reactor<Memory>,
-    peer: MemoryPeer,
-}
-
 impl World {
+    /// Serves long after all was written.
     fn new(router: Router) -> World {
-        World::at(router, Duration::from_secs(100 * 365 * 24 * 3600))
-    }
-
-    fn at(router: Router, since_1970: Duration) -> World {
-        let memory = Memory::new();
-        let mut reactor = Reactor::with_network(memory.clone());
-        memory.advance(since_1970);
-        reactor.turn(Some(Duration::ZERO)).unwrap();
-        let server = Server::new(router);
-        reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
-        let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
-        World { reactor, peer }
+        World::at(Server::new(router), LATE)
     }
 
     fn of(folder: &Folder) -> World {
@@ -427,13 +413,13 @@ fn a_file_that_was_changed_just_now_has_a_weak_tag_rfc_9110_8_8_1() {
     folder.put("a.txt", TEXT);
     let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let router = || Router::new().files("/", Files::new(folder.root()).unwrap());
-    let mut world = World::at(router(), since_1970 - Duration::from_secs(1));
+    let mut world = World::at(Server::new(router()), since_1970 - Duration::from_secs(1));
     let tag = world.get("/a.txt", "").field("etag").unwrap().to_owned();
     assert!(tag.starts_with("W/"), "{tag}");
     let range = format!("If-Range: {tag}\r\nRange: bytes=0-1\r\n");
     world.status("/a.txt", &range, 200);
     world.status("/a.txt", &format!("If-None-Match: {tag}\r\n"), 304);
-    let mut world = World::at(router(), since_1970 + Duration::from_secs(3));
+    let mut world = World::at(Server::new(router()), since_1970 + Duration::from_secs(3));
     let later = world.get("/a.txt", "").field("etag").unwrap().to_owned();
     assert_eq!(tag, format!("W/{later}"));
 }

@@ -17,7 +17,20 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn with(server: Server) -> World {
         let memory = Memory::new();
+        World::on(Reactor::with_network(memory.clone()), memory, server)
+    }
+
+    /// As `with`, at that time since 1970.
+    pub(crate) fn at(server: Server, since_1970: Duration) -> World {
+        let memory = Memory::new();
         let mut reactor = Reactor::with_network(memory.clone());
+        memory.advance(since_1970);
+        // It looks at the date once in a while, and so now.
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        World::on(reactor, memory, server)
+    }
+
+    fn on(mut reactor: Reactor<Memory>, memory: Memory, server: Server) -> World {
         reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
         let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
         World {
@@ -47,3 +60,5 @@ impl World {
 }
 
 pub(crate) const ADDRESS: &str = "127.0.0.1:8080";
+/// Long after any file was written, since 1970.
+pub(crate) const LATE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
