@@ -20,12 +20,12 @@ use crate::http::response::Response;
 /// [`Files::cache`](super::Files::cache).
 ///
 /// **As it is by default**, what is sent is what is there: for each request the name is looked
-/// up again (one `stat`, which takes the place of opening, looking at, reading and closing),
-/// and what is kept counts only if file system, inode, length and both times are the same: the
-/// time of the last change of any kind is one that nobody can set. What was changed within the
-/// last second (two, where the file system counts in seconds) is not kept, since it could change
-/// again without a trace. A file that was replaced, changed, removed or forbidden is noticed with
-/// the next request.
+/// up again (one `stat`, which takes the place of opening, looking at, reading and closing, and
+/// one look more for each compressed form that the peer would take), and what is kept counts only
+/// if file system, inode, length and both times are the same: the time of the last change of any
+/// kind is one that nobody can set. What was changed within the last second (two, where the file
+/// system counts in seconds) is not kept, since it could change again without a trace. A file that
+/// was replaced, changed, removed or forbidden is noticed with the next request.
 ///
 /// Two things a `stat` does not tell: that a program writes to memory that it has mapped onto the
 /// file, and that a directory was moved out of the root with a link left in its place (its files
