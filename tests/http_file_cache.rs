@@ -25,18 +25,18 @@ use world::{LATE, World};
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Folder {
-    /// Writes a file, once the clock of the file system has gone on since its last change.
+    /// Writes a file, and waits until the clock of the file system has gone on.
     fn put(&self, name: &str, text: &str) {
         let clock = |path: &Path| {
             let metadata = fs::metadata(path).unwrap();
             (metadata.ctime(), metadata.ctime_nsec())
         };
         let (path, other) = (self.path(name), self.0.join("clock"));
-        while path.exists() && {
+        fs::write(&path, text).unwrap();
+        while {
             fs::write(&other, "").unwrap();
             clock(&path) == clock(&other)
         } {}
-        fs::write(path, text).unwrap();
     }
 }
 
