@@ -363,6 +363,59 @@ fn unix_sockets_keep_boundaries_beyond_the_length_of_udp() {
     std::fs::remove_file(&theirs).unwrap();
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_unix_client_that_takes_nothing_loses_what_is_for_it_and_the_others_are_answered() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    let name = |who: &str| format!("unix:@windlass-udp-{who}-{}", std::process::id());
+    let at = |who| SocketAddr::from_abstract_name(&name(who)[6..]).unwrap();
+    let bound = |who| {
+        let socket = UnixDatagram::bind_addr(&at(who)).unwrap();
+        socket.set_read_timeout(Some(TOO_LONG)).unwrap();
+        socket
+    };
+    let (deaf, client) = (bound("deaf"), bound("client"));
+    let journal = Journal::default();
+    let mut reactor = Reactor::new().unwrap();
+    // With room for more than the queue of one client holds (`net.unix.max_dgram_qlen`).
+    let options = DatagramOptions {
+        send_buffer: Some(200_000),
+        ..DatagramOptions::default()
+    };
+    let bind = Bind::on(&name("server")).unwrap().options(options);
+    let server = reactor.bind(bind, Diary(journal.clone())).unwrap();
+    let ask = |reactor: &mut Reactor, who| {
+        let before = stats(reactor, server).received;
+        let question = format!("to {}", name(who));
+        client
+            .send_to_addr(question.as_bytes(), &at("server"))
+            .unwrap();
+        turn_until(reactor, |reactor| stats(reactor, server).received > before);
+    };
+    let mut asked = 0;
+    while stats(&reactor, server).send_errors < 3 && asked < 2000 {
+        ask(&mut reactor, "deaf");
+        asked += 1;
+    }
+    ask(&mut reactor, "client");
+    turn_until(&mut reactor, |reactor| stats(reactor, server).queued == 0);
+    let mut buf = [0; 16];
+    assert_eq!(client.recv(&mut buf).unwrap(), 4);
+    let told = stats(&reactor, server);
+    assert_eq!((told.send_errors, told.sent), (3, asked - 3 + 1));
+    let lost = format!("Some({:?}) ResourceBusy", name("deaf"));
+    let said = journal.borrow();
+    assert_eq!(said.iter().filter(|line| **line == lost).count(), 3);
+    // It is served again as soon as it takes what it has.
+    drop(said);
+    deaf.recv(&mut buf).unwrap();
+    ask(&mut reactor, "deaf");
+    assert_eq!(stats(&reactor, server).sent, told.sent + 1);
+    assert_eq!(stats(&reactor, server).send_errors, 3);
+}
+
 /// What the kernel has dropped for want of room in the socket's buffer.
 #[cfg(target_os = "linux")]
 fn dropped(port: u16) -> u64 {

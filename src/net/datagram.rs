@@ -178,9 +178,10 @@ impl OsDatagram {
             (Handle::Udp(socket, _), None) => socket::retry(|| socket.send(bytes)),
             (Handle::Unix(socket), None) => socket::retry(|| socket.send(bytes)),
             (_, Some(to)) => {
-                let to = self.destination(to)?;
+                let address = self.destination(to)?;
                 let socket = SockRef::from(&self.handle);
-                socket::retry(|| socket.send_to(bytes, &to))
+                let sent = socket::retry(|| socket.send_to(bytes, &address));
+                sent.map_err(|error| self.of_receiver(to, error))
             }
         };
         sent.map(drop)
@@ -195,6 +196,19 @@ impl OsDatagram {
             Handle::Udp(socket, extras) => extras.transmit(socket, to, transmit),
             Handle::Unix(_) => Err(sockopt::unsupported("an interface for a Unix socket")),
         }
+    }
+
+    /// A Unix socket takes nothing for somebody who is not its peer: an error about this datagram.
+    ///
+    /// It is most often the receiver's queue that is full, and a poller tells of that only if it is
+    /// the peer's (`unix_dgram_sendmsg` and `unix_dgram_poll` of Linux). Whoever waited would wait
+    /// for ever, and what is for everybody else behind him.
+    #[cold]
+    fn of_receiver(&self, to: &Address, error: io::Error) -> io::Error {
+        if error.kind() == ErrorKind::WouldBlock && self.peer.as_ref() != Some(to) {
+            return io::Error::from_raw_os_error(socket::EBUSY);
+        }
+        error
     }
 
     /// Gives the permission for this one datagram.
@@ -477,6 +491,24 @@ mod tests {
         drop(UnixDatagram::bind(&path).unwrap());
         open(&Bind::new(&*path)).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_queue_of_the_peer_is_waited_for_also_by_its_address_and_nobody_elses_is() {
+        let name = |who| format!("unix:@windlass-full-{who}-{}", std::process::id());
+        let (ours, theirs) = (on(&name("full")), on(&name("other")));
+        let [full, other] = [&ours, &theirs].map(|socket| socket.local_addr().unwrap());
+        let error_of = |peer: &Address| {
+            let mut socket = open(&Bind::new(Address::Unnamed).peer(peer.clone())).unwrap();
+            let error = (0..10_000).find_map(|_| {
+                let transmit = Transmit::new(Some(&full), b"x");
+                socket.transmit(&transmit).err()
+            });
+            error.unwrap().kind()
+        };
+        assert_eq!(error_of(&full), ErrorKind::WouldBlock);
+        assert_eq!(error_of(&other), ErrorKind::ResourceBusy);
     }
 
     #[test]

@@ -42,9 +42,10 @@ pub trait Datagrams {
     /// Sends one datagram, or one train.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket takes nothing now. Any other error is about this datagram, or
-    /// about an earlier one if [`Datagrams::take_report`] has a report. `PermissionDenied` for a
-    /// broadcast address unless [`Transmit::is_broadcast`] is set.
+    /// `WouldBlock` when the socket takes nothing now: an event follows when it does. Any other
+    /// error is about this datagram, or about an earlier one if [`Datagrams::take_report`] has a
+    /// report. `PermissionDenied` for a broadcast address unless [`Transmit::is_broadcast`] is set.
+    /// `ResourceBusy` for a Unix address, not that of the peer, if nothing is taken for it now.
     fn transmit(&mut self, socket: &mut Self::Datagram, transmit: &Transmit<'_>) -> io::Result<()>;
 
     /// What the network has to say about something that was sent before: a port that is

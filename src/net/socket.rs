@@ -198,6 +198,9 @@ pub(super) const MSG_TRUNC: i32 = if cfg!(any(target_os = "linux", target_os = "
 /// Permission denied; for a datagram, to send to everybody. The same on every system.
 pub(super) const EACCES: i32 = 13;
 
+/// Somebody is busy: the receiver of a datagram. The same on every system.
+pub(super) const EBUSY: i32 = 16;
+
 /// A datagram is too long for the path that it would take, or for any.
 pub(super) const EMSGSIZE: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
     if cfg!(any(target_arch = "mips", target_arch = "mips64")) {

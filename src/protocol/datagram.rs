@@ -153,7 +153,8 @@ pub enum SendCause {
     Closed,
     /// The OS refused it, or reports what became of an earlier one: too long for the path
     /// (`EMSGSIZE`), no route (`ENETUNREACH`, `EHOSTUNREACH`), nobody receives there
-    /// (`ECONNREFUSED`), broadcasts are not allowed (`EACCES`).
+    /// (`ECONNREFUSED`), broadcasts are not allowed (`EACCES`), a Unix socket at a given address
+    /// takes nothing now (`EBUSY`, see [`DatagramContext::send_to`]).
     Os(OsError),
 }
 

@@ -112,6 +112,13 @@ impl<'a> DatagramContext<'a> {
     ///
     /// If the datagram cannot be queued, it is dropped, counted and logged;
     /// [`DatagramContext::try_send_to`] says why.
+    ///
+    /// On a Unix socket, what is for an address that takes nothing now is dropped too, and
+    /// `on_send_error` told of it (`ResourceBusy`), because no OS tells when it would: its queue is
+    /// full (`net.unix.max_dgram_qlen` datagrams on Linux, 10 by default). The others go on. What
+    /// receivers have not taken counts against the socket's own buffer: a server of many, or of
+    /// large datagrams, wants a larger `DatagramOptions::send_buffer`. A socket that is connected
+    /// waits for its peer.
     #[inline]
     pub fn send_to(&mut self, to: impl Into<Address>, bytes: impl AsRef<[u8]>) -> Sent {
         let sent = self.try_send_to(to, bytes);
