@@ -400,8 +400,6 @@ where
         // Those that are set again meanwhile lie in the future.
         let timers = slot.timers.iter();
         let due = timers.filter(|(_, due)| *due <= now).count();
-        slot.armed = slot.first_due().map_or(expires, |due| due.min(expires));
-        self.deadlines.insert((slot.armed, peer));
         for _ in 0..due {
             let Some(slot) = self.table.get_mut(&peer) else {
                 return;
