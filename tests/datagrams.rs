@@ -429,6 +429,7 @@ fn a_panic_ends_its_socket_alone_and_its_queue_goes_with_it() {
     rig.say("flood 3");
     rig.say("panic");
     assert_eq!(rig.take()[2..], ["panic", "close panicked"]);
+    assert_eq!(rig.reactor.services().next().unwrap().frames, 2);
     rig.anne
         .send_to(&"10.0.0.1:70".parse().unwrap(), b"ahoy")
         .unwrap();

@@ -416,6 +416,45 @@ fn a_unix_client_that_takes_nothing_loses_what_is_for_it_and_the_others_are_answ
     assert_eq!(stats(&reactor, server).send_errors, 3);
 }
 
+#[test]
+#[cfg(all(feature = "udp-batch", target_os = "linux"))]
+fn a_panic_within_a_train_leaves_none_uncounted_that_was_delivered() {
+    struct Fragile(u32);
+
+    impl DatagramProtocol for Fragile {
+        fn on_datagram(&mut self, _: Datagram<'_>, _: &mut DatagramContext<'_>) {
+            self.0 += 1;
+            assert_ne!(self.0, 3, "as asked");
+        }
+    }
+
+    struct Train(SocketAddr);
+
+    impl DatagramProtocol for Train {
+        fn on_open(&mut self, cx: &mut DatagramContext<'_>) {
+            for _ in 0..5 {
+                cx.send_to(self.0, "alike");
+            }
+        }
+
+        fn on_datagram(&mut self, _: Datagram<'_>, _: &mut DatagramContext<'_>) {}
+    }
+
+    let mut reactor = Reactor::new().unwrap();
+    let options = DatagramOptions {
+        batching: Some(windlass::net::Batching::On),
+        ..DatagramOptions::default()
+    };
+    let bind = Bind::on("127.0.0.1:0").unwrap().options(options);
+    let fragile = reactor.bind(bind, Fragile(0)).unwrap();
+    let train = Train(address(&reactor, fragile));
+    reactor.bind("127.0.0.1:0", train).unwrap();
+    turn_until(&mut reactor, |reactor| !reactor.is_alive(fragile));
+    let service = reactor.services().find(|service| service.panics == 1);
+    let service = service.unwrap();
+    assert_eq!((service.frames, service.bytes_in), (3, 5 * 5));
+}
+
 /// What the kernel has dropped for want of room in the socket's buffer.
 #[cfg(target_os = "linux")]
 fn dropped(port: u16) -> u64 {

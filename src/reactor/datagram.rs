@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::core::{Command, Core, Entry, Outcome};
-use super::service::{Service, add};
+use super::service::{Service, Tally, add};
 use super::stats::DatagramStats;
 use super::timers::TimerKey;
 use crate::buffer::{Bounds, DatagramQueue};
@@ -237,9 +237,11 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
         core: &mut Core<N>,
         calls: &mut usize,
     ) {
-        add(&self.service.counters.bytes_in, bytes.len() as u64);
+        let service = Rc::clone(&self.service);
+        add(&service.counters.bytes_in, bytes.len() as u64);
+        let mut delivered = Tally::of(&service.counters.frames);
         let is_whole = received.datagram_len <= received.len;
-        let (mut rest, mut count, mut delivered) = (bytes, 0, 0);
+        let (mut rest, mut count) = (bytes, 0);
         loop {
             let segment_len = received.segment_len.min(rest.len());
             let (one, others) = rest.split_at(segment_len);
@@ -250,7 +252,7 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
             };
             count += 1;
             if let Some(one) = self.admitted(one, len) {
-                delivered += 1;
+                delivered.count += 1;
                 self.deliver_one(one, len, received, core);
             }
             rest = others;
@@ -260,7 +262,6 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
         }
         *calls = calls.saturating_sub(count);
         self.stats.received += count as u64;
-        add(&self.service.counters.frames, delivered);
     }
 
     /// As much of a datagram as is to be delivered: all of it, unless it is longer than it may be.

@@ -48,6 +48,25 @@ pub(super) fn add(counter: &Cell<u64>, more: u64) {
     counter.set(counter.get() + more);
 }
 
+/// Counts, and adds what it has counted to a counter in the end: also when that end is a panic.
+pub(super) struct Tally<'a> {
+    counter: &'a Cell<u64>,
+    pub(super) count: u64,
+}
+
+impl Tally<'_> {
+    pub(super) fn of(counter: &Cell<u64>) -> Tally<'_> {
+        Tally { counter, count: 0 }
+    }
+}
+
+impl Drop for Tally<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        add(self.counter, self.count);
+    }
+}
+
 impl Service {
     pub(super) fn new(name: String, limits: Limits) -> Service {
         Service {
