@@ -60,7 +60,7 @@ impl Validators {
     #[cfg(feature = "digest")]
     pub(super) fn of_content(mut self, value: &str, mark: &str) -> Validators {
         let digest = value.split(':').nth(1).unwrap_or_default();
-        self.tag = format!("\"{digest}{mark}\"").into();
+        self.tag = ["\"", digest, mark, "\""].concat().into();
         self
     }
 
