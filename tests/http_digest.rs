@@ -8,22 +8,24 @@ use std::fs::{self, File};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use windlass::Intents;
 use windlass::http::digest::{Algorithm, Verify, digests};
 use windlass::http::{
     Fields, FileDigests, Files, Flow, Receiver, Response, Router, Server, Service,
 };
-use windlass::net::{Memory, MemoryPeer};
-use windlass::{Intents, Reactor};
+use windlass::net::MemoryPeer;
 
 #[path = "http_conformance/answers.rs"]
 mod answers;
 #[path = "common/folder.rs"]
 mod folder;
+#[path = "common/http_world.rs"]
+mod world;
 
 use answers::{Answer, parse};
 use folder::Folder;
+use world::{LATE, World};
 
-const ADDRESS: &str = "10.0.0.1:80";
 const HELLO: &str = "{\"hello\": \"world\"}\n";
 const HELLO_DIGEST: &str = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
 const HELLO_TAG: &str = "\"RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=\"";
@@ -58,55 +60,19 @@ fn large() -> Vec<u8> {
     (0..LARGE_LEN).map(|at| (at % 251) as u8).collect()
 }
 
-/// A server in memory, long after its files were written, with one client.
-struct World {
-    memory: Memory,
-    reactor: Reactor<Memory>,
-    peer: Rc<MemoryPeer>,
-}
-
 impl World {
+    /// Serves long after all was written.
     fn new(service: impl Service + 'static) -> World {
-        World::at(service, Duration::from_secs(100 * 365 * 24 * 3600))
-    }
-
-    fn at(service: impl Service + 'static, since_1970: Duration) -> World {
-        World::serving(Server::new(service), since_1970)
-    }
-
-    fn serving(server: Server, since_1970: Duration) -> World {
-        let memory = Memory::new();
-        let mut reactor = Reactor::with_network(memory.clone());
-        memory.advance(since_1970);
-        reactor.turn(Some(Duration::ZERO)).unwrap();
-        reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
-        let peer = Rc::new(memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap());
-        World {
-            memory,
-            reactor,
-            peer,
-        }
+        World::at(Server::new(service), LATE)
     }
 
     fn of(files: Files) -> World {
         World::new(Router::new().files("/", files))
     }
 
-    /// Another client.
-    fn peer(&self) -> MemoryPeer {
-        self.memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap()
-    }
-
-    fn turn(&mut self) {
-        for _ in 0..4 {
-            self.reactor.turn(Some(Duration::ZERO)).unwrap();
-        }
-    }
-
     /// A millisecond passes, and with it a budget.
     fn tick(&mut self) {
-        self.memory.advance(Duration::from_millis(1));
-        self.turn();
+        self.advance(Duration::from_millis(1));
     }
 
     fn send(&mut self, peer: &MemoryPeer, method: &str, target: &str, fields: &str) {
@@ -179,7 +145,7 @@ impl World {
     /// The milliseconds until the answer to a wish for the digest of this file is there.
     #[track_caller]
     fn millis(&mut self, target: &str) -> u32 {
-        let peer = self.peer();
+        let peer = self.connect();
         self.tick();
         self.send(&peer, "HEAD", target, WANTS_REPR);
         let (answer, millis) = self.answer_of(&peer, "HEAD");
@@ -322,7 +288,7 @@ fn a_compressed_file_has_the_digest_of_its_compressed_form_rfc_9530_b_4() {
 fn a_large_file_is_hashed_in_slices_and_nobody_else_waits_for_that() {
     let folder = Folder::filled("slices");
     let mut world = World::of(folder.files());
-    let (first, other) = (world.peer(), world.peer());
+    let (first, other) = (world.connect(), world.connect());
     world.send(&first, "GET", "/large", WANTS_BOTH);
     assert!(world.received(&first).is_empty());
     // What has to be hashed for its tag, too.
@@ -353,7 +319,7 @@ fn a_large_file_is_hashed_in_slices_and_nobody_else_waits_for_that() {
 fn who_wants_the_same_waits_for_the_same_and_pipelined_answers_keep_their_order() {
     let folder = Folder::filled("shared");
     let mut world = World::of(folder.files());
-    let peers: Vec<MemoryPeer> = (0..5).map(|_| world.peer()).collect();
+    let peers: Vec<MemoryPeer> = (0..5).map(|_| world.connect()).collect();
     for peer in &peers {
         world.send(peer, "HEAD", "/large", WANTS_REPR);
         world.send(peer, "HEAD", "/hello.json", WANTS_REPR);
@@ -449,7 +415,7 @@ fn a_place_is_free_again_once_its_peer_has_left() {
         max_waiting: 1,
         ..FileDigests::default()
     }));
-    let (first, second) = (world.peer(), world.peer());
+    let (first, second) = (world.connect(), world.connect());
     world.send(&first, "HEAD", "/large", WANTS_REPR);
     world.send(&second, "HEAD", "/large", WANTS_REPR);
     let (answer, millis) = world.answer_of(&second, "HEAD");
@@ -504,7 +470,7 @@ fn a_digest_is_made_again_when_the_file_is_another_one() {
 fn a_file_that_changes_while_it_is_hashed_is_sent_without_digests() {
     let folder = Folder::filled("meanwhile");
     let mut world = World::of(folder.files());
-    let peer = world.peer();
+    let peer = world.connect();
     world.send(&peer, "GET", "/large", WANTS_BOTH);
     world.tick();
     let mut content = large();
@@ -609,7 +575,7 @@ fn the_tag_of_a_file_that_was_changed_just_now_is_weak_and_the_same_rfc_9110_8_8
     let folder = Folder::filled("fresh");
     // By this clock the files are from the future.
     let router = Router::new().files("/", folder.files());
-    let mut world = World::at(router, Duration::from_secs(1));
+    let mut world = World::at(Server::new(router), Duration::from_secs(1));
     let weak = format!("W/{HELLO_TAG}");
     for _ in 0..2 {
         let answer = world.check(
@@ -628,7 +594,7 @@ fn the_tag_of_a_file_that_was_changed_just_now_is_weak_and_the_same_rfc_9110_8_8
     );
     assert_eq!(status(&mut world, format!("If-Match: {weak}\r\n")), 412);
     // What could change without a trace is hashed each time: without a budget, later.
-    let peers: Vec<MemoryPeer> = (0..2).map(|_| world.peer()).collect();
+    let peers: Vec<MemoryPeer> = (0..2).map(|_| world.connect()).collect();
     for peer in &peers {
         world.tick();
         world.send(peer, "HEAD", "/large", WANTS_REPR);
@@ -644,7 +610,7 @@ fn small_files_that_are_new_to_the_server_wait_for_their_turn_too() {
         folder.put(&name[1..], vec![b'x'; 64 * 1024]);
     }
     let mut world = World::of(folder.files());
-    let peers: Vec<MemoryPeer> = names.iter().map(|_| world.peer()).collect();
+    let peers: Vec<MemoryPeer> = names.iter().map(|_| world.connect()).collect();
     for (peer, name) in peers.iter().zip(&names) {
         world.send(peer, "HEAD", name, "");
     }
@@ -744,7 +710,7 @@ fn whatever_bit_is_flipped_on_the_way_no_handler_takes_another_body() {
         for bit in 0..request.len() * 8 {
             let mut bytes = request.clone().into_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let mut world = World::serving(server.clone(), Duration::ZERO);
+            let mut world = World::at(server.clone(), Duration::ZERO);
             for half in bytes.chunks(bytes.len() - 7) {
                 world.peer.send(half);
                 world.turn();

@@ -19,7 +19,7 @@ mod answers;
 mod world;
 
 use answers::{Answer, parse};
-use world::{ADDRESS, World};
+use world::World;
 
 impl World {
     fn new(router: Router) -> World {
@@ -123,10 +123,7 @@ fn a_reply_answers_from_another_connection() {
     });
     let mut world = World::new(router);
     world.get("/wait");
-    let other = world
-        .memory
-        .connect_peer(&ADDRESS.parse().unwrap())
-        .unwrap();
+    let other = world.connect();
     other.send(b"GET /wake HTTP/1.1\r\nHost: h\r\n\r\n");
     world.turn();
     check(&other.received(), 200, "true");
@@ -162,10 +159,7 @@ fn a_reply_to_a_client_that_has_left_is_gone() {
     world.get("/wait");
     world.peer.reset();
     world.turn();
-    world.peer = world
-        .memory
-        .connect_peer(&ADDRESS.parse().unwrap())
-        .unwrap();
+    world.peer = Rc::new(world.connect());
     check(&world.get("/wake"), 200, "true");
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses its own part of this")]
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use windlass::Reactor;
@@ -11,7 +12,7 @@ use windlass::net::{Memory, MemoryPeer};
 pub(crate) struct World {
     pub(crate) memory: Memory,
     pub(crate) reactor: Reactor<Memory>,
-    pub(crate) peer: MemoryPeer,
+    pub(crate) peer: Rc<MemoryPeer>,
 }
 
 impl World {
@@ -32,12 +33,17 @@ impl World {
 
     fn on(mut reactor: Reactor<Memory>, memory: Memory, server: Server) -> World {
         reactor.listen(ADDRESS, move |_| server.clone()).unwrap();
-        let peer = memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap();
+        let peer = Rc::new(memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap());
         World {
             memory,
             reactor,
             peer,
         }
+    }
+
+    /// Another client.
+    pub(crate) fn connect(&self) -> MemoryPeer {
+        self.memory.connect_peer(&ADDRESS.parse().unwrap()).unwrap()
     }
 
     pub(crate) fn turn(&mut self) {
@@ -59,6 +65,6 @@ impl World {
     }
 }
 
-pub(crate) const ADDRESS: &str = "127.0.0.1:8080";
+const ADDRESS: &str = "127.0.0.1:8080";
 /// Long after any file was written, since 1970.
 pub(crate) const LATE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
