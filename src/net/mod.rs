@@ -26,6 +26,7 @@ mod memory;
 mod memory_datagrams;
 mod options;
 mod os;
+mod os_datagrams;
 #[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]
 mod packets;
 mod peer;

@@ -15,16 +15,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use super::address::Address;
-use super::bind::{Bind, DatagramOptions, Membership};
 use super::connect::Connect;
-use super::datagram::OsDatagram;
-use super::datagrams::{Datagrams, Received, Report, Transmit};
 use super::key::{self, Keys};
 use super::listen::Listen;
 use super::listener::OsListener;
 use super::options::StreamOptions;
 use super::stream::OsStream;
-use super::watch::Change;
 use super::{Network, Readiness, Ready, Wake};
 use crate::token::Token;
 
@@ -94,40 +90,39 @@ impl Os {
         self.poll.registry().deregister(source)
     }
 
-    /// Polls a datagram socket for writing too, or no longer.
-    ///
-    /// No event is missed in between: the poller looks at the socket when it is asked anew, and
-    /// tells what it is ready for by then (epoll_ctl(2), `EPOLL_CTL_MOD`; kqueue(2), `EV_ADD`).
-    ///
-    /// # Errors
-    /// The OS's: nobody would be told that the socket is writable. It is asked again with the next
-    /// attempt to send.
-    #[cold]
-    fn change_watch(&mut self, socket: &mut OsDatagram, change: Change) -> io::Result<()> {
-        let interest = match change {
-            Change::Begin => Interest::READABLE | Interest::WRITABLE,
-            Change::End => Interest::READABLE,
-        };
-        let key = self.keys.key(socket.watch.token);
-        let descriptor = socket.as_fd().as_raw_fd();
-        let mut source = SourceFd(&descriptor);
-        let changed = self.poll.registry().reregister(&mut source, key, interest);
-        match (change, changed) {
-            (Change::Begin, Err(error)) => {
-                socket.watch.refused();
-                Err(error)
-            }
-            // At worst there are needless events.
-            (Change::Begin | Change::End, _) => Ok(()),
-        }
-    }
-
     #[inline]
-    fn watch(&mut self, socket: &impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+    pub(super) fn watch(
+        &mut self,
+        socket: &impl AsFd,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
         let key = self.keys.key(token);
         let descriptor = socket.as_fd().as_raw_fd();
         let mut source = SourceFd(&descriptor);
         self.poll.registry().register(&mut source, key, interest)
+    }
+
+    /// Polls a socket for something else from now on.
+    pub(super) fn rewatch(
+        &mut self,
+        socket: &impl AsFd,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let key = self.keys.key(token);
+        let descriptor = socket.as_fd().as_raw_fd();
+        let mut source = SourceFd(&descriptor);
+        self.poll.registry().reregister(&mut source, key, interest)
+    }
+
+    /// Deregisters what is about to be closed, unlike a stream: whoever let us inherit it may hold
+    /// a duplicate, which would keep it on the poller after ours is closed.
+    pub(super) fn unwatch(&mut self, socket: &impl AsFd) {
+        let descriptor = socket.as_fd().as_raw_fd();
+        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&descriptor)) {
+            log::debug!("a socket was not registered: {error}");
+        }
     }
 }
 
@@ -313,12 +308,7 @@ impl Network for Os {
     }
 
     fn close_listener(&mut self, listener: OsListener) {
-        // Deregistered, unlike a stream: whoever let us inherit it may hold a duplicate, which
-        // would keep it on the poller after ours is closed.
-        let descriptor = listener.as_fd().as_raw_fd();
-        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&descriptor)) {
-            log::debug!("a listener was not registered: {error}");
-        }
+        self.unwatch(&listener);
     }
 
     fn local_addr(&self, stream: &OsStream) -> io::Result<Address> {
@@ -359,89 +349,6 @@ impl Network for Os {
             target_os = "openbsd",
             target_vendor = "apple",
         ))
-    }
-}
-
-impl Datagrams for Os {
-    type Datagram = OsDatagram;
-
-    /// Opens a socket.
-    ///
-    /// - Options first, then bind, then groups, then the peer.
-    /// - `SO_BROADCAST` is on only for as long as one datagram is sent that may go to everybody,
-    ///   so that the kernel, which alone knows what is a broadcast address, refuses all others.
-    /// - A Unix path at which nobody receives any more is removed first, as for a listener.
-    /// - It is polled for reading. For writing, too, only once it has taken nothing.
-    ///
-    /// # Errors
-    /// The OS's. `Unsupported` for what this system lacks.
-    fn bind(&mut self, token: Token, bind: &Bind) -> io::Result<OsDatagram> {
-        let socket = OsDatagram::open(bind, token)?;
-        self.watch(&socket, token, Interest::READABLE)?;
-        Ok(socket)
-    }
-
-    #[inline]
-    fn receive(&mut self, socket: &mut OsDatagram, buf: &mut [u8]) -> io::Result<Received> {
-        socket.receive(buf)
-    }
-
-    #[inline]
-    fn transmit(&mut self, socket: &mut OsDatagram, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = socket.transmit(transmit);
-        match socket.watch.on_sent(&sent) {
-            None => sent,
-            Some(change) => self.change_watch(socket, change).and(sent),
-        }
-    }
-
-    fn take_report(&mut self, socket: &mut OsDatagram) -> Option<Report> {
-        socket.take_report()
-    }
-
-    #[inline]
-    fn max_train(&self, socket: &OsDatagram) -> usize {
-        socket.max_train()
-    }
-
-    fn dropped(&self, socket: &OsDatagram) -> u64 {
-        socket.dropped()
-    }
-
-    fn close_datagram(&mut self, socket: OsDatagram) {
-        // As of a listener: an inherited one may have a duplicate.
-        let descriptor = socket.as_fd().as_raw_fd();
-        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&descriptor)) {
-            log::debug!("a datagram socket was not registered: {error}");
-        }
-    }
-
-    fn datagram_addr(&self, socket: &OsDatagram) -> io::Result<Address> {
-        socket.local_addr()
-    }
-
-    fn datagram_peer(&self, socket: &OsDatagram) -> io::Result<Address> {
-        socket.peer_addr()
-    }
-
-    fn set_datagram_options(
-        &mut self,
-        socket: &mut OsDatagram,
-        options: &DatagramOptions,
-    ) -> io::Result<()> {
-        socket.set_options(options)
-    }
-
-    fn datagram_options(&self, socket: &OsDatagram) -> io::Result<DatagramOptions> {
-        socket.options()
-    }
-
-    fn join(&mut self, socket: &mut OsDatagram, membership: &Membership) -> io::Result<()> {
-        socket.join(membership)
-    }
-
-    fn leave(&mut self, socket: &mut OsDatagram, membership: &Membership) -> io::Result<()> {
-        socket.leave(membership)
     }
 }
 
@@ -781,51 +688,5 @@ mod tests {
         let inner = source.inner_mut();
         inner.poll(TOO_LONG, &mut outer.ready).unwrap();
         assert_eq!(inner.read(&mut stream, &mut [0; 16]).unwrap(), 1);
-    }
-
-    #[test]
-    fn a_datagram_socket_is_told_that_it_is_writable_once_it_has_taken_nothing_and_not_before() {
-        let path = std::env::temp_dir().join(format!("windlass-watch-{}", std::process::id()));
-        let peer = UnixDatagram::bind(&path).unwrap();
-        let mut rig = Rig::new();
-        let bind = Bind::new(Address::Unnamed).peer(Address::Unix(path.clone()));
-        let mut socket = rig.os.bind(CONNECTED, &bind).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let events = |rig: &mut Rig| {
-            rig.ready.clear();
-            rig.os.poll(Some(Duration::ZERO), &mut rig.ready).unwrap();
-            rig.ready.len()
-        };
-        let mut buf = [0; 16];
-        for _ in 0..3 {
-            assert_eq!(events(&mut rig), 0);
-            let mut sent = 0;
-            while rig
-                .os
-                .transmit(&mut socket, &Transmit::new(None, b"x"))
-                .is_ok()
-            {
-                sent += 1;
-            }
-            assert_eq!(events(&mut rig), 0, "the peer's queue is full");
-            for _ in 0..sent {
-                peer.recv(&mut buf).unwrap();
-            }
-            rig.wait();
-            let is_told = |event: &Ready| event.readiness.has(Readiness::WRITABLE);
-            assert!(rig.ready.iter().any(is_told));
-            // Datagrams that leave again and again, until nobody waits for room.
-            for _ in 0..200 {
-                rig.os
-                    .transmit(&mut socket, &Transmit::new(None, b"x"))
-                    .unwrap();
-                peer.recv(&mut buf).unwrap();
-            }
-            events(&mut rig);
-            rig.os
-                .transmit(&mut socket, &Transmit::new(None, b"x"))
-                .unwrap();
-            peer.recv(&mut buf).unwrap();
-        }
     }
 }
