@@ -72,12 +72,14 @@ impl OsDatagram {
             datagram_opts::join(&socket, membership)?;
         }
         let own = own_address(&socket);
+        // An inherited one may have a peer already.
+        let peer = socket.peer_addr().ok().map(|peer| socket::address(&peer));
         let mut datagram = OsDatagram {
             handle: Handle::new(socket, domain, own.is_some(), &bind.options)?,
             own,
             domain,
             _path: path,
-            peer: None,
+            peer,
             may_broadcast: bind.options.broadcast.unwrap_or(had_broadcast),
             is_peer_broadcast: false,
             watch: Watch::new(token),
@@ -499,16 +501,24 @@ mod tests {
         let name = |who| format!("unix:@windlass-full-{who}-{}", std::process::id());
         let (ours, theirs) = (on(&name("full")), on(&name("other")));
         let [full, other] = [&ours, &theirs].map(|socket| socket.local_addr().unwrap());
-        let error_of = |peer: &Address| {
-            let mut socket = open(&Bind::new(Address::Unnamed).peer(peer.clone())).unwrap();
+        let error_of = |bind: Bind| {
+            let mut socket = open(&bind).unwrap();
             let error = (0..10_000).find_map(|_| {
                 let transmit = Transmit::new(Some(&full), b"x");
                 socket.transmit(&transmit).err()
             });
             error.unwrap().kind()
         };
-        assert_eq!(error_of(&full), ErrorKind::WouldBlock);
-        assert_eq!(error_of(&other), ErrorKind::ResourceBusy);
+        assert_eq!(
+            error_of(Bind::new(Address::Unnamed).peer(full.clone())),
+            ErrorKind::WouldBlock
+        );
+        let inherited = UnixDatagram::unbound().unwrap();
+        let address = socket::sock_addr(&full).unwrap();
+        SockRef::from(&inherited).connect(&address).unwrap();
+        assert_eq!(error_of(Bind::inherited(inherited)), ErrorKind::WouldBlock);
+        let to_other = Bind::new(Address::Unnamed).peer(other);
+        assert_eq!(error_of(to_other), ErrorKind::ResourceBusy);
     }
 
     #[test]
