@@ -400,20 +400,32 @@ fn a_run_that_is_interrupted_tells_what_it_has_measured() {
     assert_eq!(running.child.wait().expect("it ends").code(), Some(0));
 }
 
-#[test]
-fn datagrams_are_echoed_and_lost_ones_are_counted() {
+/// A server that does this with each datagram, counted from 0, and what sends to its peer.
+fn datagrams(
+    mut answer: impl FnMut(u32, &mut [u8], &dyn Fn(&[u8])) + Send + 'static,
+) -> SocketAddr {
     let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = server.local_addr().expect("an address");
     thread::spawn(move || {
         let mut buf = [0; 2048];
-        for number in 0_u32.. {
+        for number in 0.. {
             let Ok((len, from)) = server.recv_from(&mut buf) else {
                 return;
             };
-            // Every tenth is lost.
-            if number % 10 != 9 {
-                _ = server.send_to(&buf[..len], from);
-            }
+            answer(number, &mut buf[..len], &|bytes| {
+                _ = server.send_to(bytes, from);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn datagrams_are_echoed_and_lost_ones_are_counted() {
+    // Every tenth is lost.
+    let address = datagrams(|number, datagram, send| {
+        if number % 10 != 9 {
+            send(datagram);
         }
     });
     let run = measured(&format!("udp {address} -n 100 -c 4 --timeout 200ms"), 0);
@@ -423,21 +435,16 @@ fn datagrams_are_echoed_and_lost_ones_are_counted() {
 
 #[test]
 fn datagrams_that_come_back_otherwise_are_errors_and_doubles_are_none() {
-    let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let address = server.local_addr().expect("an address");
-    thread::spawn(move || {
-        let mut buf = [0; 2048];
-        for number in 0_u32.. {
-            let Ok((len, from)) = server.recv_from(&mut buf) else {
-                return;
-            };
-            match number % 3 {
-                0 => buf[len - 1] ^= 1,
-                1 => _ = server.send_to(&buf[..len], from),
-                _ => {}
-            }
-            _ = server.send_to(&buf[..if number % 3 == 2 { len - 1 } else { len }], from);
+    let address = datagrams(|number, datagram, send| match number % 3 {
+        0 => {
+            datagram[datagram.len() - 1] ^= 1;
+            send(datagram);
         }
+        1 => {
+            send(datagram);
+            send(datagram);
+        }
+        _ => send(&datagram[..datagram.len() - 1]),
     });
     let run = measured(&format!("udp {address} -n 30 -c 1 -p 4 --rate 1000"), 0);
     assert_eq!(run["requests"], 10);
