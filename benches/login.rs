@@ -3,8 +3,10 @@
 //! hashed in a callback, as nobody should.
 //!
 //! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the three take turns, for so
-//! many seconds each. Every login has an address of its own (127.0.0.0/8, which is Linux's), so that
-//! it is the clerk's desk that refuses, not the limit for each address. Knows the example's parts.
+//! many seconds each. The reactor has the first core, all else the second, the clerk's part as well:
+//! what is measured is the loop, and not who gets a core. Every login has an address of its own
+//! (127.0.0.0/8, which is Linux's), so that it is the clerk's desk that refuses, not the limit for
+//! each address. Knows the example's parts.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,6 +20,9 @@ mod example {
     pub(crate) mod door;
     pub(crate) mod users;
 }
+
+#[path = "common/machine.rs"]
+mod machine;
 
 use std::collections::VecDeque;
 use std::env;
@@ -37,6 +42,7 @@ use windlass::{Context, Echo, Error, Lines, Protocol, Reactor, Remote};
 use example::clerk::{self, Desk};
 use example::door::Door;
 use example::users::{Users, hash};
+use machine::Core;
 
 /// Logins in a second, as the example takes them …
 const FLOOD: u32 = 1000;
@@ -66,7 +72,7 @@ impl Protocol for OnLoop {
 /// Where the three listen: echo, login, login in a callback.
 type Started = ([SocketAddr; 3], Remote);
 
-fn serve(text: &str, started: &Sender<Started>) -> Result<(), Error> {
+fn serve(text: &str, cores: Option<[Core; 2]>, started: &Sender<Started>) -> Result<(), Error> {
     let users = || Users::parse(text).expect("it was just made");
     let mut reactor = Reactor::new()?;
     let (desk, questions) = Desk::new(32);
@@ -86,6 +92,10 @@ fn serve(text: &str, started: &Sender<Started>) -> Result<(), Error> {
         .send((addresses, remote.clone()))
         .expect("somebody waits for it");
     thread::spawn(move || clerk::work(&questions, &users, &remote));
+    // After the clerk was begun, who stays on the other one.
+    if let Some([core, _]) = cores {
+        machine::pin(core).expect("it is one of ours");
+    }
     reactor.run()
 }
 
@@ -197,8 +207,13 @@ fn main() {
     let duration = Duration::from_secs(numbers.next().unwrap_or(3).max(1).into());
 
     let users = format!("anne:{}\n", hash(b"correct horse").expect("it fits"));
+    let cores = machine::two_cores().expect("the system tells");
+    match cores {
+        Some([_, others]) => machine::pin(others).expect("it is one of ours"),
+        None => println!("login: there is one core only, which all share"),
+    }
     let (started, start) = channel();
-    let server = thread::spawn(move || serve(&users, &started).expect("it serves"));
+    let server = thread::spawn(move || serve(&users, cores, &started).expect("it serves"));
     let ([address, login, on_loop], remote) = start.recv().expect("it starts");
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_nodelay(true).expect("TCP");
