@@ -2,9 +2,9 @@
 //! 1,000 bad logins come in a second, and, to show that it would be seen, while 20 in a second are
 //! hashed in a callback, as nobody should.
 //!
-//! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the three take turns, for so
-//! many seconds each. The reactor has the first core, all else the second, the clerk's part as well:
-//! what is measured is the loop, and not who gets a core. Every login has an address of its own
+//! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the three take turns, for
+//! so many seconds each. The reactor has the first core, all else the second, the clerk as well: what
+//! is measured is the loop, and not who gets a core. Every login has an address of its own
 //! (127.0.0.0/8, which is Linux's), so that it is the clerk's desk that refuses, not the limit for
 //! each address. Knows the example's parts.
 
@@ -176,7 +176,7 @@ fn wait_until(at: Instant) -> bool {
     !left.is_zero()
 }
 
-/// How long echoes take: microseconds, in order. If one is late, the next ones that are due are too.
+/// How long echoes take: microseconds, in order. If one is late, so are the next ones that are due.
 fn echo(stream: &mut TcpStream, duration: Duration) -> Vec<u128> {
     let count = ECHOES * duration.as_secs() as u32;
     let began = Instant::now();
