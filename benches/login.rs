@@ -3,8 +3,8 @@
 //! hashed in a callback, as nobody should.
 //!
 //! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the three take turns, for
-//! so many seconds each. The reactor has the first core, all else the second, the clerk as well: what
-//! is measured is the loop, and not who gets a core. Every login has an address of its own
+//! so many seconds each. The reactor has the first core, all else the second, the clerk as well:
+//! what is measured is the loop, and not who gets a core. Every login has an address of its own
 //! (127.0.0.0/8, which is Linux's), so that it is the clerk's desk that refuses, not the limit for
 //! each address. Knows the example's parts.
 
