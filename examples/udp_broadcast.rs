@@ -40,6 +40,9 @@ struct Args {
     /// The number of the network interface to announce by, and to hear groups on.
     #[arg(long)]
     interface: Option<u32>,
+    /// Hear groups from this address only (source-specific multicast); more of them may be given.
+    #[arg(long)]
+    source: Vec<IpAddr>,
     /// Pass on what is heard to this address: on another network, usually.
     #[arg(long)]
     relay: Vec<SocketAddr>,
@@ -65,11 +68,14 @@ fn serve(args: Args) -> Result<(), Error> {
 
     // Others on this machine may listen too: each hears every broadcast.
     let mut bind = Bind::new(args.address).reuse_address(true);
+    let interface = args.interface.map_or(Interface::Any, Interface::Index);
     for group in args.to.iter().filter(|to| to.ip().is_multicast()) {
-        bind = bind.join(Membership {
-            interface: args.interface.map_or(Interface::Any, Interface::Index),
-            ..Membership::of(group.ip())
-        });
+        let all = Membership::of(group.ip()).on(interface);
+        let of = |source: &IpAddr| all.clone().from_source(*source);
+        bind = match &args.source[..] {
+            [] => bind.join(all),
+            sources => sources.iter().map(of).fold(bind, Bind::join),
+        };
     }
     let mut table = Table::default();
     let mut listener = Listener::new(move |sighting| table.update(sighting)).own(id);

@@ -10,6 +10,8 @@
 
 use std::cell::RefCell;
 use std::io;
+#[cfg(all(target_os = "linux", feature = "udp-batch"))]
+use std::net::{IpAddr, Ipv6Addr};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
@@ -235,6 +237,60 @@ fn a_group_is_heard_from_one_source_by_an_interface_with_an_index() {
             .join(token, &none.from_source(sources[0].into()))
             .is_err()
     );
+}
+
+#[test]
+#[cfg(all(target_os = "linux", feature = "udp-batch"))]
+fn a_group_of_ipv6_is_heard_from_the_sources_that_were_joined_until_they_are_left() {
+    let group: Ipv6Addr = "ff3e::8077:2".parse().unwrap();
+    let Some(source) = source_for(group) else {
+        return; // A machine without IPv6, or without an interface that takes groups.
+    };
+    let from = |source| Membership::of(group.into()).from_source(source);
+    let stranger = "2001:db8::9".parse().unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    let journal = Journal::default();
+    let bind = Bind::on("[::]:0").unwrap().join(from(stranger));
+    let token = reactor.bind(bind, Diary(Rc::clone(&journal))).unwrap();
+    let port = address(&reactor, token).port();
+    // Without a hop nothing of it leaves the machine.
+    let options = DatagramOptions {
+        multicast_ttl: Some(0),
+        ..DatagramOptions::default()
+    };
+    let sender = Bind::on("[::]:0").unwrap().options(options);
+    let sender = reactor.bind(sender, Discard).unwrap();
+    let check = |reactor: &mut Reactor, expected: &[&str]| {
+        for (to, text) in [(group, "all hands"), (Ipv6Addr::LOCALHOST, "you")] {
+            let to = SocketAddr::from((to, port));
+            reactor.send_datagram(sender, to, text).unwrap();
+        }
+        // Loopback delivers in order: the second arrives after the first has, or never will.
+        let has_come = |_: &mut Reactor| journal.borrow().last().is_some_and(|last| last == "you");
+        turn_until(reactor, has_come);
+        assert_eq!(journal.take(), expected);
+    };
+    check(&mut reactor, &["you"]);
+    reactor.join(token, &from(source)).unwrap();
+    check(&mut reactor, &["all hands", "you"]);
+    reactor.leave(token, &from(stranger)).unwrap();
+    check(&mut reactor, &["all hands", "you"]);
+    reactor.leave(token, &from(source)).unwrap();
+    check(&mut reactor, &["you"]);
+    assert!(reactor.leave(token, &from(source)).is_err());
+    let nowhere = from(source).on(Interface::Index(u32::MAX));
+    assert!(reactor.join(token, &nowhere).is_err());
+    let of_ipv4 = from(Ipv4Addr::LOCALHOST.into());
+    let refused = reactor.join(token, &of_ipv4).unwrap_err();
+    assert!(refused.to_string().contains("no membership"), "{refused}");
+}
+
+/// The address that this machine sends to a group from.
+#[cfg(all(target_os = "linux", feature = "udp-batch"))]
+fn source_for(group: Ipv6Addr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind("[::]:0").ok()?;
+    socket.connect((group, 9)).ok()?;
+    Some(socket.local_addr().unwrap().ip())
 }
 
 #[test]

@@ -248,7 +248,7 @@ pub struct Membership {
     /// The interface to receive on.
     pub interface: Interface,
     /// The only sender to receive from (source-specific multicast, RFC 4607). `None`: all.
-    /// `Unsupported` over IPv6: no safe call leads to `MCAST_JOIN_SOURCE_GROUP`.
+    /// Over IPv6 it is `Unsupported` but on Linux with the feature `udp-batch`.
     pub source: Option<IpAddr>,
 }
 

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use socket2::{Domain, Socket};
 
 use super::bind::{DatagramOptions, Interface, Membership};
-use super::interfaces;
 use super::sockopt::{self, BUFFER_FACTOR, device, tos};
+use super::{interfaces, source_group};
 
 /// Sets every option that is asked for. On a Unix socket only the buffers mean anything.
 ///
@@ -111,7 +111,7 @@ pub(super) fn read(socket: &Socket, domain: Domain) -> io::Result<DatagramOption
 ///
 /// # Errors
 /// The OS's; `InvalidInput` for what is no group of the socket's kind, `Unsupported` for what this
-/// system lacks or no safe call leads to.
+/// system lacks.
 pub(super) fn join(socket: &Socket, membership: &Membership) -> io::Result<()> {
     check_group(membership)?;
     match (membership.group, membership.source) {
@@ -122,7 +122,10 @@ pub(super) fn join(socket: &Socket, membership: &Membership) -> io::Result<()> {
         (IpAddr::V6(group), None) => {
             socket.join_multicast_v6(&group, index_v6(membership.interface)?)
         }
-        (_, Some(_)) => Err(sockopt::unsupported("MCAST_JOIN_SOURCE_GROUP over IPv6")),
+        (IpAddr::V6(group), Some(IpAddr::V6(source))) => {
+            source_group::join(socket, source, group, index_v6(membership.interface)?)
+        }
+        (_, Some(_)) => Err(no_membership(membership)),
     }
 }
 
@@ -140,7 +143,10 @@ pub(super) fn leave(socket: &Socket, membership: &Membership) -> io::Result<()> 
         (IpAddr::V6(group), None) => {
             socket.leave_multicast_v6(&group, index_v6(membership.interface)?)
         }
-        (_, Some(_)) => Err(sockopt::unsupported("MCAST_LEAVE_SOURCE_GROUP over IPv6")),
+        (IpAddr::V6(group), Some(IpAddr::V6(source))) => {
+            source_group::leave(socket, source, group, index_v6(membership.interface)?)
+        }
+        (_, Some(_)) => Err(no_membership(membership)),
     }
 }
 
@@ -152,10 +158,14 @@ pub(super) fn check_group(membership: &Membership) -> io::Result<()> {
     if membership.group.is_multicast() && is_one_family {
         return Ok(());
     }
-    Err(io::Error::new(
+    Err(no_membership(membership))
+}
+
+fn no_membership(membership: &Membership) -> io::Error {
+    io::Error::new(
         ErrorKind::InvalidInput,
         format!("{membership:?} is no membership in a multicast group"),
-    ))
+    )
 }
 
 fn address_v4(interface: Interface) -> io::Result<Ipv4Addr> {

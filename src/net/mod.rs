@@ -34,6 +34,7 @@ mod post;
 mod socket;
 mod sockopt;
 mod source;
+mod source_group;
 mod stream;
 mod stretch;
 #[cfg(all(feature = "udp-batch", any(target_os = "linux", target_os = "android")))]

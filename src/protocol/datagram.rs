@@ -55,8 +55,7 @@ pub trait DatagramProtocol {
 
     /// A group could not be joined with [`DatagramContext::join`], or left with
     /// [`DatagramContext::leave`]: the OS's error, `InvalidInput` for what is no group of the
-    /// socket's kind, `Unsupported` for what this system lacks or no safe call leads to. The socket
-    /// goes on.
+    /// socket's kind, `Unsupported` for what this system lacks. The socket goes on.
     fn on_membership_error(
         &mut self,
         membership: &Membership,
