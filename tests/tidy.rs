@@ -193,7 +193,8 @@ fn check_unwrap(file: &File) -> Vec<String> {
         .collect()
 }
 
-/// One file polls, and few read the clock: everything else can be run by a simulation.
+/// One file polls, and few read the clock: everything else can be run by a simulation. Few make
+/// socket options by nix's macros, whose `unsafe` no lint sees.
 fn check_boundary(file: &File) -> Vec<String> {
     let mut complaints = Vec::new();
     for path in source::paths(&file.code) {
@@ -202,6 +203,10 @@ fn check_boundary(file: &File) -> Vec<String> {
         let reads_clock = matches!(names[..], [.., "Instant" | "SystemTime", "now"]);
         if polls && !POLLERS.contains(&file.path.as_str()) {
             complaints.push(file.complain(path.line, "names `mio::Poll`"));
+        }
+        let makes_option = names.iter().any(|name| name.ends_with("sockopt_impl"));
+        if makes_option && !OPTIONS.contains(&file.path.as_str()) {
+            complaints.push(file.complain(path.line, "makes a socket option"));
         }
         if reads_clock && !CLOCKS.contains(&file.path.as_str()) {
             complaints.push(file.complain(path.line, "reads the clock"));
@@ -242,6 +247,8 @@ fn check_limits(architecture: &str, limits: &str) -> Vec<String> {
 const POLLERS: [&str; 1] = ["net/os.rs"];
 /// The only files that may read the clock.
 const CLOCKS: [&str; 3] = ["net/os.rs", "net/memory.rs", "sim/fabric.rs"];
+/// The only files that may make a socket option: each says why the kernel may read its value.
+const OPTIONS: [&str; 2] = ["net/defer.rs", "net/source_group.rs"];
 /// Lines of a file without its tests. What is aimed at is 60 to 400.
 const MAX_FILE_LEN: usize = 600;
 /// Characters of a line.
@@ -556,7 +563,7 @@ mod the_checks {
     }
 
     #[test]
-    fn a_second_poller_or_clock_is_found() {
+    fn a_further_poller_or_clock_or_maker_of_options_is_found() {
         let boundary = |path: &str, text: &str| check_boundary(&File::new(path, text));
         for polls in [
             "use mio::{Events, Poll};",
@@ -572,6 +579,13 @@ mod the_checks {
         ] {
             check(&boundary("net/memory.rs", clock), "");
             check(&boundary("reactor/mod.rs", clock), "reads the clock");
+        }
+        for option in [
+            "nix::setsockopt_impl!(A, 1, 2, u8, B);",
+            "use nix::{libc, sockopt_impl};",
+        ] {
+            check(&boundary("net/defer.rs", option), "");
+            check(&boundary("net/sockopt.rs", option), "makes a socket option");
         }
     }
 

@@ -159,8 +159,26 @@ impl Listen {
         self
     }
 
-    /// `TCP_DEFER_ACCEPT`: connections appear once they have sent something, or after so long.
-    /// Default: off. [`Os`](super::Os) refuses it as `Unsupported`: no safe call leads to it yet.
+    /// `TCP_DEFER_ACCEPT` (tcp(7)): the kernel keeps a connection to itself until its peer has
+    /// sent something or ended, or for about so long. Default: off. For protocols whose peers
+    /// speak first it saves the wake-up for a connection that has nothing to say yet.
+    ///
+    /// The time is counted in repetitions of the kernel's SYN-ACK, after 1, 3, 7, 15, 31 … seconds:
+    /// the first of those that is not less. Zero is off.
+    ///
+    /// What it costs, and whom it is not for:
+    ///
+    /// - Until then there is no connection here: no limit and no time-out of ours counts it, and
+    ///   `Limits::first_byte_timeout` begins only when it appears. Who is silent waits in the
+    ///   kernel's queue of half-open connections (`backlog`, `net.ipv4.tcp_max_syn_backlog`),
+    ///   smaller by far than a socket, and one that a flood of SYNs fills as well. While it is
+    ///   full, the kernel falls back to SYN cookies, and defers nothing.
+    /// - A protocol that greets its peers greets them late.
+    /// - Peers who wait there believe to be connected. Once the listener is closed, in a drain too,
+    ///   they are reset as soon as they speak.
+    ///
+    /// Linux only, feature `defer-accept`; otherwise, and for Unix sockets, `Unsupported`. The
+    /// networks in memory and of the simulation pass it over: a connection appears at once.
     #[must_use]
     pub fn defer_accept(mut self, at_most: Duration) -> Listen {
         self.defer_accept = Some(at_most);

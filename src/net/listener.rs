@@ -12,7 +12,7 @@ use super::listen::Listen;
 use super::options::StreamOptions;
 use super::stream::OsStream;
 use super::unix_path::BoundPath;
-use super::{socket, sockopt};
+use super::{defer, socket, sockopt};
 
 /// A listening socket of the operating system's: TCP or Unix.
 #[derive(Debug)]
@@ -28,17 +28,17 @@ impl OsListener {
     /// Opens a listener, or takes over the inherited one.
     ///
     /// # Errors
-    /// The OS's; `Unsupported` for what this system lacks, and for `TCP_DEFER_ACCEPT`.
+    /// The OS's; `Unsupported` for what this system lacks.
     pub(super) fn open(listen: &Listen) -> io::Result<OsListener> {
-        if listen.defer_accept.is_some() {
-            return Err(sockopt::unsupported("TCP_DEFER_ACCEPT"));
-        }
         let listener = match &listen.inherited {
             Some(descriptor) => OsListener::inherit(descriptor, listen)?,
             None => OsListener::bind(listen)?,
         };
         let options = &listen.options;
         sockopt::warn_of_clamps(&listener.socket, options.recv_buffer, options.send_buffer);
+        if let Some(at_most) = listen.defer_accept {
+            defer::set(&listener.socket, at_most)?;
+        }
         Ok(listener)
     }
 
@@ -313,6 +313,82 @@ mod tests {
         assert_eq!(options, listen.options);
     }
 
+    #[cfg(all(feature = "defer-accept", target_os = "linux"))]
+    mod deferred {
+        use std::io::Write;
+
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+        use super::*;
+
+        fn deferred(listen: Listen, seconds: u64) -> (OsListener, std::net::SocketAddr) {
+            let listen = listen.defer_accept(Duration::from_secs(seconds));
+            let listener = OsListener::open(&listen).unwrap();
+            let address = listener.local_addr().unwrap().as_ip().unwrap();
+            (listener, address)
+        }
+
+        fn on_loopback() -> Listen {
+            Listen::on("127.0.0.1:0").unwrap()
+        }
+
+        /// Who is accepted next, as soon as somebody is.
+        #[track_caller]
+        fn next(listener: &OsListener) -> Address {
+            let mut fds = [PollFd::new(listener, PollFlags::IN)];
+            let too_long = Timespec {
+                tv_sec: 20,
+                tv_nsec: 0,
+            };
+            assert_eq!(poll(&mut fds, Some(&too_long)), Ok(1), "nobody came");
+            listener.accept().unwrap().1
+        }
+
+        fn name(peer: &TcpStream) -> Address {
+            Address::Ip(peer.local_addr().unwrap())
+        }
+
+        #[test]
+        fn who_says_nothing_is_not_accepted_until_he_does() {
+            let inherited = || Listen::inherited(TcpListener::bind("127.0.0.1:0").unwrap());
+            for listen in [on_loopback(), inherited()] {
+                let (listener, address) = deferred(listen, 3600);
+                let mut silent = TcpStream::connect(address).unwrap();
+                let mut speaking = TcpStream::connect(address).unwrap();
+                speaking.write_all(b"aye").unwrap();
+                assert_eq!(next(&listener), name(&speaking));
+                let nobody = listener.accept().unwrap_err();
+                assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
+                silent.write_all(b"after all").unwrap();
+                assert_eq!(next(&listener), name(&silent));
+            }
+        }
+
+        #[test]
+        fn who_ends_without_a_word_is_accepted() {
+            let (listener, address) = deferred(on_loopback(), 3600);
+            let silent = TcpStream::connect(address).unwrap();
+            silent.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(next(&listener), name(&silent));
+        }
+
+        /// A second of the kernel's own passes: it is the time-out that is tested.
+        #[test]
+        fn who_says_nothing_for_long_is_accepted_all_the_same() {
+            let (listener, address) = deferred(on_loopback(), 1);
+            let silent = TcpStream::connect(address).unwrap();
+            assert_eq!(next(&listener), name(&silent));
+        }
+    }
+
+    #[test]
+    #[cfg(not(all(feature = "defer-accept", target_os = "linux")))]
+    fn a_system_that_defers_no_connection_says_so() {
+        let listen = Listen::on("127.0.0.1:0").unwrap();
+        let error = OsListener::open(&listen.defer_accept(Duration::from_secs(1))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
     #[test]
     fn two_listeners_share_a_port_if_both_ask_for_it() {
         let listen = Listen::on("127.0.0.1:0").unwrap().reuse_port(true);
@@ -325,11 +401,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_and_not_forgotten() {
-        let deferred = Listen::on("127.0.0.1:0")
-            .unwrap()
-            .defer_accept(Duration::from_secs(1));
+        let path = fresh_path("deferred");
+        let deferred = on_path(&path).defer_accept(Duration::from_secs(1));
         let error = OsListener::open(&deferred).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(!path.exists());
 
         let nowhere = Listen::new(Address::Unnamed);
         let error = OsListener::open(&nowhere).unwrap_err();

@@ -17,6 +17,7 @@ mod connect;
 mod datagram;
 mod datagram_opts;
 mod datagrams;
+mod defer;
 mod extras;
 mod interfaces;
 mod key;

@@ -224,7 +224,6 @@ impl Network for Os {
     ///   the listener is closed or dropped, unless it has become somebody else's by then.
     /// - An inherited listener is made non-blocking and given the options of the connections;
     ///   whoever shares it sees both.
-    /// - `Listen::defer_accept` is refused: no safe call leads to `TCP_DEFER_ACCEPT`.
     ///
     /// # Errors
     /// The OS's. `Unsupported` for what this system lacks; `InvalidInput` for an address that

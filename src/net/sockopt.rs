@@ -285,7 +285,7 @@ mod linux {
     }
 }
 
-/// The answer to an option that this system does not have, or to which no safe call leads.
+/// The answer to an option that this system, or this build, does not have.
 pub(super) fn unsupported(option: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
