@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use clap::ValueEnum;
 use windlass::http::{Response, Router, Server};
+use windlass::net::{Batching, Bind, DatagramOptions};
 use windlass::{Datagram, DatagramContext, DatagramProtocol, Echo, Error, Raw, Reactor};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,9 +19,11 @@ pub(crate) enum Workload {
     HttpPipelined,
     /// 64 bytes in a datagram, echoed.
     UdpEcho,
-    /// 64 such datagrams as a train (GSO), echoed.
+    /// 64 such datagrams, taken one by one and answered once.
+    UdpSink,
+    /// The same as a train (GSO), echoed.
     UdpTrains,
-    /// The same, taken and answered once.
+    /// The train, taken and answered once.
     UdpSinkTrains,
 }
 
@@ -34,7 +37,9 @@ impl Workload {
     pub(crate) fn request(self) -> Vec<u8> {
         match self {
             Workload::Echo | Workload::UdpEcho => MESSAGE.to_vec(),
-            Workload::UdpTrains | Workload::UdpSinkTrains => MESSAGE.repeat(TRAIN),
+            Workload::UdpSink | Workload::UdpTrains | Workload::UdpSinkTrains => {
+                MESSAGE.repeat(TRAIN)
+            }
             Workload::Http => REQUEST.to_vec(),
             Workload::HttpPipelined => REQUEST.repeat(PIPELINED),
         }
@@ -44,7 +49,7 @@ impl Workload {
     pub(crate) fn messages(self) -> usize {
         match self {
             Workload::HttpPipelined => PIPELINED,
-            Workload::UdpTrains | Workload::UdpSinkTrains => TRAIN,
+            Workload::UdpSink | Workload::UdpTrains | Workload::UdpSinkTrains => TRAIN,
             Workload::Echo | Workload::Http | Workload::UdpEcho => 1,
         }
     }
@@ -52,7 +57,7 @@ impl Workload {
     /// Whether this answers all that was sent at once.
     pub(crate) fn is_answered(self, received: &[u8]) -> bool {
         let end: &[u8] = match self {
-            Workload::UdpSinkTrains => return received == DONE,
+            Workload::UdpSink | Workload::UdpSinkTrains => return received == DONE,
             Workload::Echo | Workload::UdpEcho | Workload::UdpTrains => MESSAGE,
             Workload::Http | Workload::HttpPipelined => BODY.as_bytes(),
         };
@@ -65,8 +70,12 @@ impl Workload {
         self == Workload::UdpEcho || self.has_trains()
     }
 
+    /// Whether clients send trains. Who does not ask for them receives their datagrams.
     pub(crate) fn has_trains(self) -> bool {
-        matches!(self, Workload::UdpTrains | Workload::UdpSinkTrains)
+        matches!(
+            self,
+            Workload::UdpSink | Workload::UdpTrains | Workload::UdpSinkTrains
+        )
     }
 
     /// Has the reactor serve, and answers where.
@@ -75,6 +84,14 @@ impl Workload {
         let token = match self {
             Workload::Echo => reactor.listen(on, |_| Echo::<Raw>::default())?,
             Workload::UdpEcho | Workload::UdpTrains => reactor.bind(on, Echo::<Raw>::default())?,
+            Workload::UdpSink => {
+                let options = DatagramOptions {
+                    batching: Some(Batching::Off),
+                    ..DatagramOptions::default()
+                };
+                let bind = Bind::on(on).expect("it is an address");
+                reactor.bind(bind.options(options), Sink::default())?
+            }
             Workload::UdpSinkTrains => reactor.bind(on, Sink::default())?,
             Workload::Http | Workload::HttpPipelined => {
                 let router = Router::new().get("/plaintext", |_| Response::text(BODY));
