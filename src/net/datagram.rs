@@ -110,52 +110,13 @@ impl OsDatagram {
 
     #[inline]
     pub(super) fn receive(&mut self, buf: &mut [u8]) -> io::Result<Received> {
-        if let Handle::Udp(socket, extras) = &mut self.handle
-            && extras.is_used()
-        {
-            return extras.receive(socket, buf, self.own);
-        }
-        let whole_len = if self.is_always_whole(buf.len()) {
-            None
-        } else {
-            self.peek_len()?
-        };
-        let (len, from) = match &mut self.handle {
-            Handle::Udp(socket, extras) => match socket::retry(|| socket.recv_from(buf)) {
-                Ok((len, from)) => {
-                    extras.on_received(socket, from, len, buf.len());
-                    (len, Address::Ip(from))
-                }
-                Err(error) => {
-                    extras.on_pause();
-                    return Err(error);
-                }
-            },
-            Handle::Unix(socket) => {
-                let (len, from) = socket::retry(|| socket.recv_from(buf))?;
-                (len, socket::unix_address(&from))
+        match &mut self.handle {
+            Handle::Udp(socket, extras) if extras.is_used() => {
+                extras.receive(socket, buf, self.own)
             }
-        };
-        Ok(Received {
-            datagram_len: whole_len.unwrap_or(len).max(len),
-            to: self.own,
-            ..Received::single(len, from)
-        })
-    }
-
-    /// Whether no datagram of the socket's kind can be longer than the buffer: the length of a UDP
-    /// datagram, with its header of 8 bytes, has 16 bits (RFC 768).
-    fn is_always_whole(&self, buf_len: usize) -> bool {
-        self.domain != Domain::UNIX && buf_len >= usize::from(u16::MAX)
-    }
-
-    /// The length of the next datagram, which a receive with too small a buffer would not tell.
-    /// `None` where the OS does not tell either.
-    fn peek_len(&self) -> io::Result<Option<usize>> {
-        let flags = socket::MSG_PEEK | socket::MSG_TRUNC;
-        let socket = SockRef::from(&self.handle);
-        let len = socket::retry(|| socket.recv_with_flags(&mut [], flags))?;
-        Ok(cfg!(any(target_os = "linux", target_os = "android")).then_some(len))
+            Handle::Udp(socket, extras) => receive_plain(socket, extras, buf, self.own),
+            Handle::Unix(socket) => receive_unix(socket, buf),
+        }
     }
 
     #[inline]
@@ -336,6 +297,55 @@ impl AsFd for Handle {
             Handle::Unix(socket) => socket.as_fd(),
         }
     }
+}
+
+/// Without control messages.
+#[inline]
+fn receive_plain(
+    socket: &UdpSocket,
+    extras: &mut Extras,
+    buf: &mut [u8],
+    own: Option<IpAddr>,
+) -> io::Result<Received> {
+    // The length of a UDP datagram, with its header of 8 bytes, has 16 bits (RFC 768).
+    let whole_len = if buf.len() >= usize::from(u16::MAX) {
+        0
+    } else {
+        peek_len(socket)?
+    };
+    match socket::retry(|| socket.recv_from(buf)) {
+        Ok((len, from)) => {
+            extras.on_received(socket, from, len, buf.len());
+            Ok(Received {
+                datagram_len: whole_len.max(len),
+                to: own,
+                ..Received::single(len, Address::Ip(from))
+            })
+        }
+        Err(error) => {
+            extras.on_pause();
+            Err(error)
+        }
+    }
+}
+
+fn receive_unix(socket: &UnixDatagram, buf: &mut [u8]) -> io::Result<Received> {
+    let whole_len = peek_len(socket)?;
+    let (len, from) = socket::retry(|| socket.recv_from(buf))?;
+    Ok(Received {
+        datagram_len: whole_len.max(len),
+        ..Received::single(len, socket::unix_address(&from))
+    })
+}
+
+/// The length of the next datagram, which a receive with too small a buffer would not tell. 0 where
+/// the OS does not tell either.
+fn peek_len(socket: &impl AsFd) -> io::Result<usize> {
+    let flags = socket::MSG_PEEK | socket::MSG_TRUNC;
+    let socket = SockRef::from(socket);
+    let len = socket::retry(|| socket.recv_with_flags(&mut [], flags))?;
+    let tells = cfg!(any(target_os = "linux", target_os = "android"));
+    Ok(if tells { len } else { 0 })
 }
 
 fn domain_of(address: &Address) -> Domain {
