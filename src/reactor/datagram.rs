@@ -54,6 +54,13 @@ pub(super) struct DatagramEntry<N: Network, P> {
     is_shutdown_due: bool,
 }
 
+/// Where a socket receives, and what it has received, until it has nothing more to do.
+struct Inbound<'a> {
+    buffer: Box<[u8]>,
+    bytes: Tally<'a>,
+    frames: Tally<'a>,
+}
+
 /// How a datagram socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -168,6 +175,21 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
     /// Answers whether more could be done at once.
     #[inline]
     fn run(&mut self, core: &mut Core<N>) -> bool {
+        let service = Rc::clone(&self.service);
+        let mut inbound = Inbound {
+            // The buffer is taken out for the time, because everything else of the core is needed
+            // beside it. After a panic the reactor makes a new one.
+            buffer: mem::take(&mut core.read_buffer),
+            bytes: Tally::of(&service.counters.bytes_in),
+            frames: Tally::of(&service.counters.frames),
+        };
+        let is_runnable = self.run_with(&mut inbound, core);
+        core.read_buffer = inbound.buffer;
+        is_runnable
+    }
+
+    #[inline]
+    fn run_with(&mut self, inbound: &mut Inbound<'_>, core: &mut Core<N>) -> bool {
         let mut bytes = core.budgets.bytes;
         let mut calls = core.budgets.frames;
         loop {
@@ -200,48 +222,49 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
             if !core.fx.intents.list.is_empty() {
                 return true;
             }
-            self.receive(core, &mut bytes, &mut calls);
+            self.receive(inbound, core, &mut bytes, &mut calls);
         }
     }
 
     #[inline]
-    fn receive(&mut self, core: &mut Core<N>, bytes: &mut usize, calls: &mut usize) {
+    fn receive(
+        &mut self,
+        inbound: &mut Inbound<'_>,
+        core: &mut Core<N>,
+        bytes: &mut usize,
+        calls: &mut usize,
+    ) {
         let Some(socket) = &mut self.socket else {
             return;
         };
-        // The buffer is taken out for the time, because everything else of the core is needed
-        // beside it. After a panic the reactor makes a new one.
-        let mut buffer = mem::take(&mut core.read_buffer);
-        match core.network.receive(socket, &mut buffer) {
+        // Looked at where it lies: moving it would cost as much as all the rest.
+        match &core.network.receive(socket, &mut inbound.buffer) {
             Ok(received) => {
                 self.failures = 0;
                 // A datagram costs more than its bytes.
                 *bytes = bytes.saturating_sub(received.len);
-                self.deliver(&buffer[..received.len], &received, core, calls);
+                self.deliver(received, inbound, core, calls);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 add(&self.service.counters.would_block, 1);
                 self.latch = self.latch.without(Readiness::READABLE);
             }
-            Err(error) => self.on_receive_error(&error, core, calls),
+            Err(error) => self.on_receive_error(error, core, calls),
         }
-        core.read_buffer = buffer;
     }
 
     /// Delivers a datagram, or each of a train.
     #[inline]
     fn deliver(
         &mut self,
-        bytes: &[u8],
         received: &Received,
+        inbound: &mut Inbound<'_>,
         core: &mut Core<N>,
         calls: &mut usize,
     ) {
-        let service = Rc::clone(&self.service);
-        add(&service.counters.bytes_in, bytes.len() as u64);
-        let mut delivered = Tally::of(&service.counters.frames);
+        inbound.bytes.count += received.len as u64;
         let is_whole = received.datagram_len <= received.len;
-        let (mut rest, mut count) = (bytes, 0);
+        let (mut rest, mut count) = (&inbound.buffer[..received.len], 0);
         loop {
             let segment_len = received.segment_len.min(rest.len());
             let (one, others) = rest.split_at(segment_len);
@@ -252,7 +275,7 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
             };
             count += 1;
             if let Some(one) = self.admitted(one, len) {
-                delivered.count += 1;
+                inbound.frames.count += 1;
                 self.deliver_one(one, len, received, core);
             }
             rest = others;
