@@ -65,17 +65,26 @@ impl Packets {
             nix_socket::setsockopt(socket, sockopt::Ipv4PacketInfo, &on)?;
             plain.set_recv_tos_v4(on)?;
         }
-        nix_socket::setsockopt(socket, sockopt::RxqOvfl, &1)?;
         self.has_info = on;
-        Ok(())
+        self.set_counter(socket)
     }
 
     /// Asks for trains (GRO, since Linux 5.0), or for single datagrams.
     pub(super) fn set_trains(&mut self, socket: &impl AsFd, on: bool) -> io::Result<()> {
         nix_socket::setsockopt(socket, sockopt::UdpGroSegment, &on)?;
-        nix_socket::setsockopt(socket, sockopt::RxqOvfl, &1)?;
         self.has_trains = on;
-        Ok(())
+        self.set_counter(socket)
+    }
+
+    /// Asks for the counter while control messages are taken: otherwise the kernel would prepare it
+    /// for each datagram in vain.
+    fn set_counter(&self, socket: &impl AsFd) -> io::Result<()> {
+        let is_wanted = i32::from(self.is_used());
+        Ok(nix_socket::setsockopt(
+            socket,
+            sockopt::RxqOvfl,
+            &is_wanted,
+        )?)
     }
 
     /// Asks to be told of what could not be delivered, with its destination. Without that a socket
