@@ -17,8 +17,12 @@ use std::time::{Duration, Instant};
 
 use common::{End, Script, Seen, TOO_LONG, next, next_close, read_exactly, read_to_end, reset};
 use socket2::{Domain, Socket, Type};
-use windlass::net::{Backoff, Connect};
-use windlass::{CloseReason, Error, Gone, Limits, Lines, Raw, Reactor, Token};
+use windlass::net::{Backoff, Connect, Memory};
+use windlass::{
+    CloseReason, Context, Error, Gone, Intents, Limits, Lines, Protocol, Raw, Reactor, Token,
+};
+
+const SHORT: Duration = Duration::from_millis(1);
 
 /// An address at which nobody listens.
 fn nowhere() -> SocketAddr {
@@ -150,6 +154,85 @@ fn a_connection_that_waits_to_be_tried_again_can_be_aborted() {
     reactor.abort(token).unwrap();
     reactor.run().unwrap();
     assert_eq!(next_close(&seen), (token, CloseReason::Aborted));
+}
+
+#[test]
+fn a_connection_begins_after_the_wait_that_it_was_given_and_not_before() {
+    let memory = Memory::new();
+    let address: SocketAddr = ([10, 0, 0, 1], 7).into();
+    let listener = memory.listen_peer(address).unwrap();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let wait = Duration::from_secs(60);
+    let connect = Connect::new(address).after(wait);
+    let token = reactor.connect(connect, Script::<Lines>::new()).unwrap();
+    reactor.send(token, "early\n").unwrap();
+    let take_turn = |reactor: &mut Reactor<Memory>| reactor.turn(Some(Duration::ZERO)).unwrap();
+    memory.advance(wait - Duration::from_millis(1));
+    take_turn(&mut reactor);
+    assert!(listener.accept().is_none());
+    memory.advance(Duration::from_millis(1));
+    take_turn(&mut reactor);
+    let peer = listener.accept().expect("the wait is over");
+    take_turn(&mut reactor);
+    assert_eq!(peer.received(), b"early\n");
+}
+
+/// Comes back, after a wait that doubles, each time that it is cut off.
+struct Returning {
+    server: SocketAddr,
+    failed: u32,
+}
+
+impl Protocol for Returning {
+    type Decoder = Lines;
+    type Encoder = Lines;
+
+    fn on_frame(&mut self, _: &[u8], _: &mut Context<'_, Lines>) {}
+
+    fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
+        assert_eq!(
+            cx.set_timer(SHORT),
+            None,
+            "a timer would end with its entry"
+        );
+        if reason == CloseReason::Shutdown {
+            return;
+        }
+        let Returning { server, failed } = *self;
+        let wait = Backoff::default().wait(failed, 0).unwrap();
+        let failed = failed + 1;
+        cx.connect(
+            Connect::new(server).after(wait),
+            Returning { server, failed },
+        );
+    }
+}
+
+#[test]
+fn a_protocol_comes_back_with_a_back_off_to_a_server_that_closes_at_once() {
+    let memory = Memory::new();
+    let server: SocketAddr = ([10, 0, 0, 1], 7).into();
+    let listener = memory.listen_peer(server).unwrap();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let returning = Returning { server, failed: 0 };
+    reactor.connect(server, returning).unwrap();
+    let began = reactor.now();
+    for failed in 0..6 {
+        let peer = loop {
+            // Without an event a turn moves the clock to the end of the wait.
+            reactor.turn(None).unwrap();
+            match listener.accept() {
+                Some(peer) => break peer,
+                None => assert!(reactor.now() - began < TOO_LONG),
+            }
+        };
+        let waits = (0..failed).map(|nth| Backoff::default().wait(nth, 0).unwrap());
+        assert!(reactor.now() - began >= waits.sum(), "attempt {failed}");
+        peer.finish();
+        while !peer.is_finished() {
+            reactor.turn(None).unwrap();
+        }
+    }
 }
 
 /// A listener whose backlog is full, so that the next one to connect is not answered.

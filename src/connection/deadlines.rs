@@ -18,12 +18,12 @@ impl<D: Driver> Connection<D> {
         let after = |ticks: u64, duration: Duration| ticks.saturating_add(ticks_in(duration));
         match self.state {
             State::Connecting(_) => {
-                let again_at = self
+                let begins_at = self
                     .load
                     .as_ref()
                     .and_then(|l| l.attempt.as_ref())
-                    .and_then(|a| a.again_at);
-                Some(again_at.unwrap_or(after(self.since, limits.connect_timeout)))
+                    .and_then(|a| a.begins_at);
+                Some(begins_at.unwrap_or(after(self.since, limits.connect_timeout)))
             }
             State::Open | State::ReadClosed | State::WriteClosing | State::WriteClosed => {
                 let (idle, first_byte, frame) = self.patience(limits);

@@ -51,8 +51,8 @@ pub(crate) struct Attempt {
     pub(crate) connect: Connect,
     /// Attempts that have failed.
     pub(crate) failed: u32,
-    /// When to try again (ticks), while we wait for that.
-    pub(crate) again_at: Option<u64>,
+    /// When it begins (ticks), while that is waited for.
+    pub(crate) begins_at: Option<u64>,
 }
 
 impl Load {

@@ -19,6 +19,7 @@
 //! is skipped and reported while the stream goes on: an option of each. [`testing`] checks that a
 //! decoder, one of these or yours, does not care how the stream is cut.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -295,6 +296,18 @@ impl std::error::Error for EncodeError {}
 
 /// Bytes that a framing can send as the payload of a message: slices, arrays, strings, vectors
 /// and [`Bytes`], the last without a copy where they are many.
+///
+/// ```
+/// use windlass::Outbox;
+/// use windlass::framing::{Encoder, Lines};
+///
+/// let (mut lines, mut out) = (Lines::new(), Outbox::new());
+/// lines.encode("text", &mut out)?;
+/// lines.encode(b"bytes", &mut out)?;
+/// lines.encode(String::from_utf8_lossy(b"either"), &mut out)?;
+/// assert_eq!(out.to_vec(), b"text\nbytes\neither\n");
+/// # Ok::<(), windlass::framing::EncodeError>(())
+/// ```
 pub trait Payload {
     /// The bytes.
     fn as_bytes(&self) -> &[u8];
@@ -319,6 +332,17 @@ macro_rules! payload_by_copy {
 }
 
 payload_by_copy!(&[u8], &str, String, &String, Vec<u8>, &Vec<u8>);
+
+/// As `String::from_utf8_lossy` answers.
+impl Payload for Cow<'_, str> {
+    fn as_bytes(&self) -> &[u8] {
+        str::as_bytes(self)
+    }
+
+    fn put_into(self, out: &mut Outbox) {
+        out.put(str::as_bytes(&self));
+    }
+}
 
 impl<const N: usize> Payload for &[u8; N] {
     fn as_bytes(&self) -> &[u8] {

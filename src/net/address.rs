@@ -132,3 +132,82 @@ impl fmt::Display for AddressError {
 }
 
 impl std::error::Error for AddressError {}
+
+/// Lets an address, or its text, stand for the description of a socket that says nothing else.
+macro_rules! from_address {
+    ($description:ident) => {
+        impl std::str::FromStr for $description {
+            type Err = AddressError;
+
+            fn from_str(text: &str) -> Result<$description, AddressError> {
+                Ok($description::new(text.parse::<Address>()?))
+            }
+        }
+
+        impl<'a> TryFrom<&'a str> for $description {
+            type Error = AddressError;
+
+            fn try_from(text: &'a str) -> Result<$description, AddressError> {
+                text.parse()
+            }
+        }
+
+        impl<'a> TryFrom<&'a String> for $description {
+            type Error = AddressError;
+
+            fn try_from(text: &'a String) -> Result<$description, AddressError> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<String> for $description {
+            type Error = AddressError;
+
+            fn try_from(text: String) -> Result<$description, AddressError> {
+                text.parse()
+            }
+        }
+
+        impl From<Address> for $description {
+            fn from(address: Address) -> $description {
+                $description::new(address)
+            }
+        }
+
+        impl<'a> From<&'a Address> for $description {
+            fn from(address: &'a Address) -> $description {
+                $description::new(address)
+            }
+        }
+
+        impl From<std::net::SocketAddr> for $description {
+            fn from(address: std::net::SocketAddr) -> $description {
+                $description::new(address)
+            }
+        }
+    };
+}
+
+pub(super) use from_address;
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+    use crate::net::{Bind, Connect, Listen};
+
+    #[test]
+    fn an_address_or_its_text_stands_for_a_description() {
+        let text = String::from("127.0.0.1:7");
+        let address: Address = text.parse().unwrap();
+        for listen in [
+            Listen::try_from(&*text),
+            (&text).try_into(),
+            text.clone().try_into(),
+        ] {
+            assert_eq!(listen.unwrap().address(), &address);
+        }
+        assert_eq!(Connect::from(&address).address(), &address);
+        assert_eq!(Bind::try_from(&text).unwrap().address(), &address);
+        assert!(Bind::try_from(String::from("nowhere")).is_err());
+    }
+}

@@ -4,9 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::str::FromStr;
 
-use super::address::{Address, AddressError};
+use super::address::{Address, AddressError, from_address};
 use crate::limits::DatagramLimits;
 
 /// Describes a datagram socket: UDP or Unix.
@@ -90,7 +89,7 @@ impl Bind {
         }
     }
 
-    /// Where the socket is bound.
+    /// Where the socket is to be bound; `Address::Unnamed` for one that is inherited.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -163,33 +162,7 @@ impl Bind {
     }
 }
 
-impl FromStr for Bind {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Bind, AddressError> {
-        Ok(Bind::new(text.parse::<Address>()?))
-    }
-}
-
-impl From<Address> for Bind {
-    fn from(address: Address) -> Bind {
-        Bind::new(address)
-    }
-}
-
-impl From<SocketAddr> for Bind {
-    fn from(address: SocketAddr) -> Bind {
-        Bind::new(address)
-    }
-}
-
-impl TryFrom<&str> for Bind {
-    type Error = AddressError;
-
-    fn try_from(text: &str) -> Result<Bind, AddressError> {
-        text.parse()
-    }
-}
+from_address!(Bind);
 
 /// Options of a datagram socket. `None` leaves the OS's default.
 ///

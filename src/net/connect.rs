@@ -3,10 +3,9 @@
 //! A description only: it knows no socket.
 
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::address::{Address, AddressError};
+use super::address::{Address, AddressError, from_address};
 use super::options::StreamOptions;
 use crate::limits::Limits;
 
@@ -25,6 +24,7 @@ pub struct Connect {
     pub(crate) name: String,
     pub(crate) limits: Limits,
     pub(crate) options: StreamOptions,
+    pub(crate) after: Duration,
     pub(crate) retry: Option<Backoff>,
     pub(crate) skip_when_slow: bool,
 }
@@ -39,6 +39,7 @@ impl Connect {
             from: None,
             limits: Limits::default(),
             options: StreamOptions::default(),
+            after: Duration::ZERO,
             retry: None,
             skip_when_slow: false,
         }
@@ -86,8 +87,51 @@ impl Connect {
         self
     }
 
+    /// Waits so long, and never less, before the first attempt. Default: not at all.
+    ///
+    /// [`Connect::retry`] is for attempts that fail. A connection that was made and then lost is
+    /// opened anew by its protocol, in `on_close`; whoever does so without a wait keeps a server
+    /// that closes at once, and himself, busy.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use windlass::net::{Backoff, Connect};
+    /// use windlass::{CloseReason, Context, Intents, Lines, Protocol};
+    ///
+    /// struct Client {
+    ///     server: SocketAddr,
+    ///     /// Connections that came to nothing, in a row.
+    ///     failed: u32,
+    /// }
+    ///
+    /// impl Protocol for Client {
+    ///     type Decoder = Lines;
+    ///     type Encoder = Lines;
+    ///
+    ///     fn on_frame(&mut self, _: &[u8], _: &mut Context<'_, Lines>) {
+    ///         self.failed = 0;
+    ///     }
+    ///
+    ///     fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
+    ///         let salt = u64::from(cx.token().generation());
+    ///         let wait = Backoff::default().wait(self.failed, salt);
+    ///         if let (Some(wait), false) = (wait, reason == CloseReason::Shutdown) {
+    ///             let Client { server, failed } = *self;
+    ///             let again = Client { server, failed: failed + 1 };
+    ///             cx.connect(Connect::new(server).after(wait), again);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Connect {
+        self.after = wait;
+        self
+    }
+
     /// Tries again when an attempt fails. The token stays the same, what was sent to it stays
-    /// queued, and the protocol hears of the last failure only.
+    /// queued, and the protocol hears of the last failure only. What becomes of a connection once
+    /// it is made is no failure of an attempt: see [`Connect::after`].
     #[must_use]
     pub fn retry(mut self, backoff: Backoff) -> Connect {
         self.retry = Some(backoff);
@@ -102,33 +146,7 @@ impl Connect {
     }
 }
 
-impl FromStr for Connect {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Connect, AddressError> {
-        Ok(Connect::new(text.parse::<Address>()?))
-    }
-}
-
-impl From<Address> for Connect {
-    fn from(address: Address) -> Connect {
-        Connect::new(address)
-    }
-}
-
-impl From<SocketAddr> for Connect {
-    fn from(address: SocketAddr) -> Connect {
-        Connect::new(address)
-    }
-}
-
-impl TryFrom<&str> for Connect {
-    type Error = AddressError;
-
-    fn try_from(text: &str) -> Result<Connect, AddressError> {
-        text.parse()
-    }
-}
+from_address!(Connect);
 
 /// How often, and after which waits, something is tried again: waits that double from `first` to
 /// `max`, each shortened by up to a quarter so that many clients do not come back at once.

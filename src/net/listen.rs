@@ -2,12 +2,10 @@
 //!
 //! A description only: it knows no socket but one that was open before.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::address::{Address, AddressError};
+use super::address::{Address, AddressError, from_address};
 use super::options::StreamOptions;
 use crate::limits::Limits;
 
@@ -95,6 +93,11 @@ impl Listen {
         }
     }
 
+    /// Where the listener is to be; `Address::Unnamed` for one that is inherited.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// A name for logs and counters. Default: the address.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Listen {
@@ -113,6 +116,13 @@ impl Listen {
     #[must_use]
     pub fn options(mut self, options: StreamOptions) -> Listen {
         self.options = options;
+        self
+    }
+
+    /// How many connections it may have, in all and from one address.
+    #[must_use]
+    pub fn admission(mut self, admission: Admission) -> Listen {
+        self.admission = admission;
         self
     }
 
@@ -194,30 +204,4 @@ impl Listen {
     }
 }
 
-impl FromStr for Listen {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Listen, AddressError> {
-        Ok(Listen::new(text.parse::<Address>()?))
-    }
-}
-
-impl From<Address> for Listen {
-    fn from(address: Address) -> Listen {
-        Listen::new(address)
-    }
-}
-
-impl From<SocketAddr> for Listen {
-    fn from(address: SocketAddr) -> Listen {
-        Listen::new(address)
-    }
-}
-
-impl TryFrom<&str> for Listen {
-    type Error = AddressError;
-
-    fn try_from(text: &str) -> Result<Listen, AddressError> {
-        text.parse()
-    }
-}
+from_address!(Listen);

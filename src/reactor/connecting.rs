@@ -15,7 +15,7 @@ use crate::protocol::Driver;
 use crate::token::Token;
 
 impl<N: Network, D: Driver> StreamEntry<N, D> {
-    /// A connection that is yet to be made: `begin_connect` begins.
+    /// A connection that is yet to be made: `on_connect_deadline` begins, when it is time.
     pub(super) fn connecting(
         connect: Connect,
         driver: D,
@@ -25,10 +25,15 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         service.on_opened();
         let mut conn = Connection::connecting(driver, core.mark);
         let mut load = core.loads.take();
+        let begins_at = if connect.after.is_zero() {
+            core.tick
+        } else {
+            core.tick_after(connect.after)
+        };
         load.attempt = Some(Box::new(Attempt {
             connect,
             failed: 0,
-            again_at: Some(core.tick),
+            begins_at: Some(begins_at),
         }));
         conn.load = Some(load);
         StreamEntry {
@@ -69,7 +74,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         }
     }
 
-    pub(super) fn begin_connect(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
+    fn begin_connect(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
         self.conn.on_retry(core.mark);
         let attempt = self
             .conn
@@ -77,7 +82,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             .as_mut()
             .and_then(|load| load.attempt.as_mut());
         let attempt = attempt.expect("what connects has an attempt");
-        attempt.again_at = None;
+        attempt.begins_at = None;
         match core.network.connect(token, &attempt.connect) {
             Ok(stream) => {
                 self.stream = Some(stream);
@@ -117,7 +122,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             && let Some(wait) = backoff.wait(attempt.failed, u64::from(token.generation()))
         {
             attempt.failed += 1;
-            attempt.again_at = Some(core.tick_after(wait));
+            attempt.begins_at = Some(core.tick_after(wait));
             log::debug!(
                 "{}: {token}: {reason}; again in {wait:?}",
                 self.service.name
@@ -135,7 +140,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         self.end(token, core, false)
     }
 
-    /// The deadline of an attempt, or the end of the wait before the next one, has come.
+    /// The end of the wait before an attempt, the first one among them, or its deadline has come.
     pub(super) fn on_connect_deadline(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
         let deadline = self
             .conn
@@ -148,7 +153,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         if deadline.is_some_and(|deadline| deadline > core.tick) {
             core.arm(token, &mut self.armed, deadline);
             Outcome::Alive
-        } else if attempt.is_some_and(|attempt| attempt.again_at.is_some()) {
+        } else if attempt.is_some_and(|attempt| attempt.begins_at.is_some()) {
             self.begin_connect(token, core)
         } else {
             self.connect_failed(token, CloseReason::ConnectTimeout, core)

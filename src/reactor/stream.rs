@@ -343,7 +343,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
 impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
     fn on_attach(&mut self, token: Token, core: &mut Core<N>) -> Outcome {
         if matches!(self.conn.state(), State::Connecting(_)) {
-            return self.begin_connect(token, core);
+            return self.on_connect_deadline(token, core);
         }
         self.conn.begin(token, &self.service.limits, &mut core.fx);
         self.conn.on_open(&mut core.fx);
