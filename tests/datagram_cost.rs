@@ -10,7 +10,9 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use windlass::net::{Address, Batching, Bind, DatagramOptions, Datagrams, Os, Transmit};
+use windlass::net::{Address, Batching, Bind, DatagramOptions, Os};
+#[cfg(all(feature = "udp-batch", target_os = "linux"))]
+use windlass::net::{Datagrams, Transmit};
 use windlass::reactor::DatagramStats;
 use windlass::{Datagram, DatagramContext, DatagramProtocol, Echo, Raw, Reactor, Token};
 

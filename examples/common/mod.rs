@@ -3,6 +3,7 @@
 // Each example uses its own part of this.
 #![allow(dead_code)]
 
+#[cfg(feature = "http")]
 pub(crate) mod board;
 pub(crate) mod chat;
 pub(crate) mod url;
