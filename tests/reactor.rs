@@ -22,7 +22,7 @@ use common::{
     next_open, read_exactly, read_to_end,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use windlass::net::{Connect, Keepalive, Listen, StreamOptions};
+use windlass::net::{Connect, Keepalive, Listen, Memory, StreamOptions};
 use windlass::{CloseReason, Echo, Error, Gone, Limits, Lines, Raw, Reactor, TimerId, Token};
 
 /// A reactor with an echo of lines, in this thread, and where it listens.
@@ -481,6 +481,47 @@ fn a_switch_leaves_the_rest_of_the_input_to_the_next_protocol_wherever_it_is_cut
     }
     server.stop();
     assert!(seen.try_recv().is_err(), "nothing is told after the switch");
+}
+
+#[test]
+fn the_timers_of_a_protocol_end_when_another_one_takes_over() {
+    let memory = Memory::new();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let limits = Limits {
+        max_timers: 2,
+        ..Limits::default()
+    };
+    let listen = Listen::on("10.0.0.1:7").unwrap().limits(limits);
+    let fired = Rc::new(RefCell::new(Vec::new()));
+    let (tell, wait) = (Rc::clone(&fired), Duration::from_millis(20));
+    reactor
+        .listen(listen, move |_| {
+            let tell = Rc::clone(&tell);
+            Script::<Lines>::new()
+                .on_open(move |cx| assert!(cx.set_timer(wait).is_some()))
+                .on_frame(move |_, cx| {
+                    // One is set, and one is asked for in the event of the switch.
+                    assert!(cx.set_timer(wait).is_some());
+                    let tell = Rc::clone(&tell);
+                    let next = Script::<Lines>::new()
+                        .on_open(move |cx| {
+                            let own = [0; 3].map(|_| cx.set_timer(2 * wait));
+                            assert_eq!(own.map(|timer| timer.is_some()), [true, true, false]);
+                        })
+                        .on_timer(move |_, cx| tell.borrow_mut().push(cx.now()));
+                    cx.switch(next);
+                })
+        })
+        .unwrap();
+    let peer = memory.connect_peer(&"10.0.0.1:7".parse().unwrap()).unwrap();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let began = reactor.now();
+    peer.send(b"switch\n");
+    while reactor.now() - began < 10 * wait {
+        reactor.turn(Some(wait)).unwrap();
+    }
+    assert_eq!(*fired.borrow(), [began + 2 * wait; 2]);
+    assert_eq!(reactor.stats().panics, 0);
 }
 
 /// A server that passes what it receives on to `to`, and back, with half-closes.

@@ -311,13 +311,19 @@ impl<D: Driver> Connection<D> {
         fx.control.is_mute = !self.state.may_send();
     }
 
+    /// Another protocol takes over. The timers of the first one end with it, those too that it has
+    /// asked for in this very event: the next one would not know what they are for.
     fn switch(&mut self, next: Box<dyn Driver>, fx: &mut Effects) {
+        let mut timers_left = fx.intents.timers_left + fx.intents.withdraw_timers();
         if let Some(load) = &mut self.load {
             let owner = fx.intents.token;
+            timers_left += load.timers.len();
             let cancel = |id| Intent::CancelTimer { owner, id };
             fx.intents.list.extend(load.timers.drain(..).map(cancel));
         }
+        fx.intents.timers_left = 0;
         play!(self.role, on_close(CloseReason::Switched, &mut fx.intents));
+        fx.intents.timers_left = timers_left;
         self.role = Role::Switched(next);
         // What the last decoder took for the beginning of a frame may be a whole one now.
         self.flags.set(Flags::UNDRIVEN, true);

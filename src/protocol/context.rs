@@ -150,7 +150,7 @@ impl<'a, E> Context<'a, E> {
 
     /// Hands the connection over to another protocol, with its own framing. The input behind the
     /// frame that is being handled is left to it, and its `on_open` is called; this protocol ends
-    /// with [`CloseReason::Switched`].
+    /// with [`CloseReason::Switched`], and its timers with it. What it has sent leaves first.
     pub fn switch(&mut self, protocol: impl IntoDriver) {
         self.effects.control.switch = Some(Box::new(protocol.into_driver()));
         self.effects.control.is_stopping = true;

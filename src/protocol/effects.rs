@@ -413,6 +413,21 @@ impl Intents {
         }
     }
 
+    /// Forgets the timers that the running callback's owner has asked for and that are not yet set.
+    /// Answers how many there were.
+    pub(crate) fn withdraw_timers(&mut self) -> usize {
+        let (owner, timer_ids) = (self.token, &mut self.timer_ids);
+        let before = self.list.len();
+        self.list.retain(|intent| match intent {
+            Intent::SetTimer { owner: of, id, .. } if *of == owner => {
+                timer_ids.release(id.0);
+                false
+            }
+            _ => true,
+        });
+        before - self.list.len()
+    }
+
     /// Whether the timer is still set.
     pub(crate) fn is_timer_set(&self, id: TimerId) -> bool {
         self.timer_ids.is_alive(id.0)
