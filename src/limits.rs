@@ -103,6 +103,10 @@ pub struct MinRate {
     pub per: Duration,
 }
 
+/// As good as for ever, but short enough that it can be added to any `Instant`, which a
+/// `Duration::MAX` cannot.
+pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
 /// How long a protocol waits for its peer in the state that it is in; see `Protocol::patience`.
 ///
 /// It takes the place of `Limits::idle_timeout` and `Limits::first_byte_timeout`. `None`: for

@@ -203,3 +203,14 @@ fn a_storm_of_announcements_is_held_back() {
     let sent = rig.reactor.datagram_stats(token).unwrap().sent;
     assert!((2000..=2100).contains(&sent), "{sent}");
 }
+
+#[test]
+fn whoever_does_not_say_when_it_will_be_heard_again_can_be_remembered_for_ever() {
+    let mut rig = Rig::new();
+    let patient = listener(&rig.journal).patience(Duration::MAX);
+    rig.listen(patient);
+    let peer = rig.peer("10.0.0.9:7400");
+    say(&peer, 7, 1, 0, 0);
+    rig.pass(1_000_000_000 * SECOND);
+    assert_eq!(rig.take(), ["appeared 7 "]);
+}

@@ -292,3 +292,22 @@ fn mail_reaches_the_session_that_its_token_names_and_never_the_next_one_of_the_s
     rig.say(&bert, &format!("m{name}"));
     assert_eq!(rig.take(), ["2 gone"]);
 }
+
+#[test]
+fn a_session_may_be_silent_for_ever() {
+    let mut rig = Rig::new(1);
+    let limits = SessionLimits {
+        idle_timeout: Duration::MAX,
+        ..SessionLimits::default()
+    };
+    let journal = Rc::clone(&rig.journal);
+    let open = move |peer| Some(Counter(peer, 0, Rc::clone(&journal)));
+    rig.reactor.finish(rig.socket).unwrap();
+    rig.pass(Duration::ZERO);
+    rig.reactor.bind(HOME, Sessions::new(limits, open)).unwrap();
+    let peer = rig.peer(1);
+    assert_eq!(rig.say(&peer, "one").as_deref(), Some("1"));
+    rig.pass(Duration::from_secs(1_000_000_000));
+    assert_eq!(rig.say(&peer, "again").as_deref(), Some("2"));
+    assert!(rig.journal.borrow().is_empty());
+}

@@ -16,6 +16,7 @@ use super::datagram::{Datagram, DatagramProtocol};
 use super::datagram_context::DatagramContext;
 use super::effects::TimerId;
 use super::hub_message::{COOKIE_LEN, Cookie, HEADER_LEN, HubMessage};
+use crate::limits::CENTURY;
 use crate::net::Address;
 use crate::rate::{Buckets, Rates};
 
@@ -108,7 +109,8 @@ pub struct HubStats {
 
 impl Hub {
     /// A hub whose cookies are made with `key`: a random one, or a secret that several share.
-    pub fn new(key: &[u8; 32], limits: HubLimits) -> Hub {
+    pub fn new(key: &[u8; 32], mut limits: HubLimits) -> Hub {
+        limits.patience = limits.patience.min(CENTURY);
         // A key is filled up with zeros to the length of a block (RFC 2104, section 2).
         let mut block = [0; 64];
         block[..key.len()].copy_from_slice(key);

@@ -11,6 +11,7 @@ use super::announcement::Announcement;
 use super::datagram::{Datagram, DatagramProtocol};
 use super::datagram_context::DatagramContext;
 use super::effects::TimerId;
+use crate::limits::CENTURY;
 use crate::net::Address;
 
 /// What a [`Listener`] has to tell.
@@ -121,7 +122,7 @@ impl<F: FnMut(&Sighting)> Listener<F> {
     /// at most. Default 60 s.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Listener<F> {
-        self.patience = patience;
+        self.patience = patience.min(CENTURY);
         self
     }
 

@@ -15,6 +15,7 @@ use super::datagram::{Datagram, DatagramProtocol};
 use super::datagram_context::DatagramContext;
 use super::effects::{Intents, Sent, TimerId};
 use crate::close::CloseReason;
+use crate::limits::CENTURY;
 use crate::net::Address;
 use crate::token::{Gone, Token, Tokens};
 
@@ -268,7 +269,8 @@ where
     S: Session,
 {
     /// Sessions that the closure makes.
-    pub fn new(limits: SessionLimits, open: F) -> Sessions<F, S> {
+    pub fn new(mut limits: SessionLimits, open: F) -> Sessions<F, S> {
+        limits.idle_timeout = limits.idle_timeout.min(CENTURY);
         Sessions {
             open,
             limits,
