@@ -89,18 +89,18 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Address, AddressError> {
-        if let Some(name) = text.strip_prefix("unix:@") {
-            return Ok(Address::Abstract(name.as_bytes().to_vec()));
-        }
-        if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(Address::Unix(PathBuf::from(path)));
-        }
-        match text.parse() {
-            Ok(address) => Ok(Address::Ip(address)),
-            Err(_) => Err(AddressError {
-                text: text.to_owned(),
+        let address = match text.strip_prefix("unix:") {
+            // Linux would take an empty name for a wish to be given any name (unix(7)).
+            Some("" | "@") => None,
+            Some(unix) => Some(match unix.strip_prefix('@') {
+                Some(name) => Address::Abstract(name.as_bytes().to_vec()),
+                None => Address::Unix(PathBuf::from(unix)),
             }),
-        }
+            None => text.parse().ok().map(Address::Ip),
+        };
+        address.ok_or_else(|| AddressError {
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -194,6 +194,16 @@ pub(super) use from_address;
 mod tests {
     use super::Address;
     use crate::net::{Bind, Connect, Listen};
+
+    #[test]
+    fn a_unix_address_has_a_name() {
+        for text in ["unix:", "unix:@", "unix", "@name", ""] {
+            assert!(text.parse::<Address>().is_err(), "{text:?}");
+        }
+        for text in ["unix:/run/x", "unix:x", "unix:@x"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
 
     #[test]
     fn an_address_or_its_text_stands_for_a_description() {
