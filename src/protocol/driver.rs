@@ -98,32 +98,21 @@ impl<P: Protocol> Stack<P> {
         fx: &mut Effects,
     ) -> Driven {
         let mut consumed = 0;
-        loop {
+        let stop = loop {
             let rest = &input[consumed..];
             if rest.is_empty() && !AT_EOF {
-                return Driven {
-                    consumed,
-                    stop: Stop::More,
-                };
+                break Stop::More;
             }
             if *budget == 0 {
-                return Driven {
-                    consumed,
-                    stop: Stop::Budget,
-                };
+                break Stop::Budget;
             }
             let step = if AT_EOF {
                 self.decoder.decode_eof(rest)
             } else {
                 self.decoder.decode(rest)
             };
-            let advanced = match step {
-                Ok(Step::More { .. }) => {
-                    return Driven {
-                        consumed,
-                        stop: Stop::More,
-                    };
-                }
+            let len = match step {
+                Ok(Step::More { .. }) => break Stop::More,
                 Ok(Step::Frame {
                     frame,
                     consumed: len,
@@ -131,19 +120,13 @@ impl<P: Protocol> Stack<P> {
                     // Only at the end of the stream may a frame consist of no bytes, and then it
                     // is the last one.
                     if len > rest.len() || (len == 0 && !AT_EOF) {
-                        return Driven {
-                            consumed,
-                            stop: Stop::Stuck,
-                        };
+                        break Stop::Stuck;
                     }
                     fx.frames += 1;
                     self.protocol
                         .on_frame(frame, &mut Context::new(fx, &mut self.encoder));
                     if len == 0 {
-                        return Driven {
-                            consumed,
-                            stop: Stop::More,
-                        };
+                        break Stop::More;
                     }
                     len
                 }
@@ -152,10 +135,7 @@ impl<P: Protocol> Stack<P> {
                     report,
                 }) => {
                     if len == 0 || len > rest.len() {
-                        return Driven {
-                            consumed,
-                            stop: Stop::Stuck,
-                        };
+                        break Stop::Stuck;
                     }
                     if let Some(report) = report {
                         let cx = &mut Context::new(fx, &mut self.encoder);
@@ -167,21 +147,16 @@ impl<P: Protocol> Stack<P> {
                     self.protocol
                         .on_malformed(error, &mut Context::new(fx, &mut self.encoder));
                     fx.control.end(Ending::Finish(CloseReason::Malformed));
-                    return Driven {
-                        consumed,
-                        stop: Stop::Malformed,
-                    };
+                    break Stop::Malformed;
                 }
             };
-            consumed += advanced;
+            consumed += len;
             *budget -= 1;
             if fx.wants_stop() {
-                return Driven {
-                    consumed,
-                    stop: Stop::Wish,
-                };
+                break Stop::Wish;
             }
-        }
+        };
+        Driven { consumed, stop }
     }
 }
 
@@ -303,6 +278,27 @@ impl fmt::Debug for dyn Driver {
 /// What a listener's closure may return, and what a connection can be opened with: a
 /// [`Protocol`] whose codecs have defaults, a tuple `(decoder, encoder, protocol)`, a [`Stack`],
 /// or a `Box<dyn Driver>` where one closure returns different protocols.
+///
+/// ```no_run
+/// use windlass::protocol::{Chargen, Driver, IntoDriver};
+/// use windlass::{Echo, Lines, Reactor};
+///
+/// let mut reactor = Reactor::new()?;
+/// // A framing with a setting: one value to decode, one to encode.
+/// let short = || Lines::new().with_max_len(80);
+/// reactor.listen("127.0.0.1:7000", move |_| (short(), short(), Echo::default()))?;
+/// // Every second peer is served by another protocol.
+/// let mut count = 0;
+/// reactor.listen("127.0.0.1:7001", move |_| -> Box<dyn Driver> {
+///     count += 1;
+///     match count % 2 {
+///         0 => Box::new(Chargen::endless().into_driver()),
+///         _ => Box::new(Echo::<Lines>::default().into_driver()),
+///     }
+/// })?;
+/// reactor.run()?;
+/// # Ok::<(), windlass::Error>(())
+/// ```
 pub trait IntoDriver {
     /// The protocol with its framing.
     type Driver: Driver + 'static;
