@@ -23,7 +23,9 @@ use common::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use windlass::net::{Connect, Keepalive, Listen, Memory, StreamOptions};
-use windlass::{CloseReason, Echo, Error, Gone, Limits, Lines, Raw, Reactor, TimerId, Token};
+use windlass::{
+    CloseReason, Discard, Echo, Error, Gone, Limits, Lines, Raw, Reactor, TimerId, Token,
+};
 
 /// A reactor with an echo of lines, in this thread, and where it listens.
 fn echo(tell: std::sync::mpsc::Sender<Seen>) -> (Reactor, Token, std::net::SocketAddr) {
@@ -481,6 +483,37 @@ fn a_switch_leaves_the_rest_of_the_input_to_the_next_protocol_wherever_it_is_cut
     }
     server.stop();
     assert!(seen.try_recv().is_err(), "nothing is told after the switch");
+}
+
+#[test]
+fn what_was_closed_is_remembered_by_its_counters_as_long_as_there_are_not_many() {
+    let mut reactor = Reactor::with_network(Memory::new());
+    let kept = reactor.listen("10.0.0.1:7", |_| Discard).unwrap();
+    for _ in 0..1000 {
+        let token = reactor.listen("10.0.0.1:8", |_| Discard).unwrap();
+        reactor.finish(token).unwrap();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(reactor.services().count() <= 256);
+    assert_eq!(reactor.services().next().unwrap().name, "10.0.0.1:7");
+    assert!(reactor.is_alive(kept));
+}
+
+#[test]
+fn mail_to_a_listener_is_undeliverable_whoever_sends_it() {
+    let mut reactor = Reactor::with_network(Memory::new());
+    let listener = reactor.listen("10.0.0.1:7", |_| Discard).unwrap();
+    let letters = Rc::new(RefCell::new(Vec::new()));
+    let box_of_dead_letters = Rc::clone(&letters);
+    reactor.on_undeliverable(move |to, mail| {
+        let text = *mail.downcast::<&str>().unwrap();
+        box_of_dead_letters.borrow_mut().push((to, text));
+    });
+    reactor.mail(listener, "from outside").unwrap();
+    reactor.with_intents(|intents| intents.mail_to(listener, "from within"));
+    let expected = [(listener, "from outside"), (listener, "from within")];
+    assert_eq!(*letters.borrow(), expected);
+    assert_eq!(reactor.stats().undeliverable, 2);
 }
 
 #[test]

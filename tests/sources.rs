@@ -328,3 +328,42 @@ fn a_source_that_always_wants_more_does_not_keep_others_from_their_turn() {
     reactor.run().unwrap();
     assert_eq!(client.join().unwrap(), b"hello\n");
 }
+
+/// Sets a timer when it is watched, and ends when that is due.
+struct Brief(FdSource<std::os::unix::net::UnixStream>);
+
+impl Source for Brief {
+    type Io = FdSource<std::os::unix::net::UnixStream>;
+
+    fn io(&mut self) -> &mut Self::Io {
+        &mut self.0
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_, ()>) {
+        assert!(cx.is_alive(cx.token()));
+        assert!(cx.set_timer(Duration::from_millis(5)).is_some());
+    }
+
+    fn on_ready(&mut self, _: Readiness, _: &mut Context<'_, ()>) -> Progress {
+        panic!("nothing is sent");
+    }
+
+    fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, ()>) {
+        cx.finish();
+    }
+}
+
+#[test]
+fn a_source_sets_its_first_timer_when_it_is_watched() {
+    let mut reactor = Reactor::new().unwrap();
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    reactor
+        .add_source("brief", Brief(FdSource::new(ours)))
+        .unwrap();
+    reactor.run().unwrap();
+    assert_eq!(
+        (reactor.stats().timers_fired, reactor.stats().panics),
+        (1, 0)
+    );
+}

@@ -54,11 +54,11 @@ impl Governor {
         let (Some(max), Some(address)) = (self.admission.max_per_address, address) else {
             return true;
         };
-        let count = self.per_address.entry(address).or_insert(0);
-        if *count >= max {
+        let count = self.per_address.get(&address).copied().unwrap_or(0);
+        if count >= max {
             return false;
         }
-        *count += 1;
+        self.per_address.insert(address, count + 1);
         self.counted.insert(token, address);
         true
     }
@@ -130,6 +130,16 @@ mod tests {
 
     fn token(slot: u32) -> Token {
         Token::from_parts(slot, 0)
+    }
+
+    #[test]
+    fn of_an_address_that_is_refused_nothing_is_remembered() {
+        let mut governor = Governor::new(Admission {
+            max_per_address: Some(0),
+            ..Admission::default()
+        });
+        assert!(!governor.admit(token(0), Some([10, 0, 0, 1].into())));
+        assert!(governor.per_address.is_empty() && governor.counted.is_empty());
     }
 
     #[test]

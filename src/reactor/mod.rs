@@ -1,6 +1,6 @@
 //! The reactor: one thread, one poller, many entries.
 //!
-//! Knows listeners, connections and custom sources, but no concrete protocol. This file is the
+//! Knows listeners, connections, datagram sockets and custom sources, but no concrete protocol. This file is the
 //! door; `turn.rs` is the loop.
 
 mod acceptor;
@@ -165,8 +165,7 @@ impl<N: Network> Reactor<N> {
         service.listener = Some(token);
         let max = listen.admission.max_connections;
         service.resume_at = max - (max / 16).max(1).min(max);
-        let service = Rc::new(service);
-        self.services.push(Rc::clone(&service));
+        let service = self.remember(service);
         let governor = Governor::new(listen.admission);
         let entry = Acceptor::new(listener, factory, governor, service);
         self.attach(token, Box::new(entry));
@@ -195,7 +194,10 @@ impl<N: Network> Reactor<N> {
 
     /// Lends what callbacks act with, for use from outside of them: to send, to connect, to use
     /// what is made to be called from callbacks, such as an HTTP client. It is nobody's, so that
-    /// no timer can be set. What `act` asks for happens when it has returned.
+    /// no timer can be set. What `act` asks for happens when it has returned. (What is to have timers
+    /// and mail but no peer is an entry of its own: see [`DatagramProtocol`].)
+    ///
+    /// [`DatagramProtocol`]: crate::DatagramProtocol
     pub fn with_intents<T>(&mut self, act: impl FnOnce(&mut Intents) -> T) -> T {
         self.core.read_clock();
         self.core.fx.intents.leave();
@@ -204,7 +206,7 @@ impl<N: Network> Reactor<N> {
         answer
     }
 
-    /// Takes turns until nothing is left to wait for: no listener, no connection, no source.
+    /// Takes turns until no entry is left: no listener, no connection, no datagram socket, no source.
     ///
     /// # Errors
     /// The poller failed.
@@ -230,30 +232,37 @@ impl<N: Network> Reactor<N> {
     }
 
     /// Shuts down: listeners close, what has arrived is served, connections finish, and what is
-    /// left after `grace` is reset. [`Reactor::run`] then returns.
+    /// left after `grace` is reset. [`Reactor::run`] then returns. Asked again, it can only become
+    /// shorter.
     pub fn shutdown(&mut self, grace: Duration) {
         self.core.read_clock();
         self.begin_shutdown(grace);
         self.apply();
     }
 
-    /// Sends bytes, already encoded, over a connection; see `Intents::send_to`.
+    /// Sends bytes, already encoded, over a connection, or by a datagram socket to its peer; see
+    /// [`Intents::send_to`].
     ///
     /// # Errors
-    /// The connection has ended.
+    /// The entry has ended.
     pub fn send(&mut self, to: Token, bytes: impl Into<Bytes>) -> Result<(), Gone> {
         self.command(to, Command::Send(bytes.into(), None))
     }
 
-    /// Sends a value to the `on_mail` of an entry.
+    /// Sends a value to the `on_mail` of an entry. A listener takes none: it is undeliverable.
     ///
     /// # Errors
     /// The entry has ended.
     pub fn mail<M: Send + 'static>(&mut self, to: Token, mail: M) -> Result<(), Gone> {
-        self.command(to, Command::Mail(Box::new(mail)))
+        self.entry(to)?;
+        self.core.read_clock();
+        self.deliver(to, Box::new(mail));
+        self.apply();
+        Ok(())
     }
 
-    /// Finishes a connection: what is queued is sent first. Closes a listener or a source.
+    /// Finishes a connection or a datagram socket: what is queued is sent first. Closes a listener
+    /// or a source.
     ///
     /// # Errors
     /// The entry has ended.
@@ -269,7 +278,7 @@ impl<N: Network> Reactor<N> {
         self.command(token, Command::FinishWrites)
     }
 
-    /// Resets a connection. Closes a listener or a source.
+    /// Resets a connection. Closes anything else, and what is queued is lost.
     ///
     /// # Errors
     /// The entry has ended.
@@ -300,12 +309,12 @@ impl<N: Network> Reactor<N> {
         Ok(mailbox.remote())
     }
 
-    /// Is told of mail whose receiver is gone. Such mail is counted and logged in any case.
+    /// Is told of mail whose receiver is gone, or takes none. Such mail is counted and logged in any case.
     pub fn on_undeliverable(&mut self, callback: impl FnMut(Token, Mail) + 'static) {
         self.on_undeliverable = Some(Box::new(callback));
     }
 
-    /// Our address: that of a listener, or our end of a connection.
+    /// Our address: that of a listener or a datagram socket, or our end of a connection.
     ///
     /// # Errors
     /// The entry has ended, or the OS does not tell.
@@ -406,7 +415,7 @@ impl<N: Network> Reactor<N> {
         &self.core.network
     }
 
-    /// The network that the reactor runs on.
+    /// The same, to act on it: a [`Memory`](crate::net::Memory), say.
     pub fn network_mut(&mut self) -> &mut N {
         &mut self.core.network
     }
@@ -454,13 +463,18 @@ impl<N: Network> Reactor<N> {
         if let Some(service) = known {
             return Rc::clone(service);
         }
+        let mut service = Service::new(name.to_owned(), limits.clone());
+        service.skip_when_slow = skip_when_slow;
+        self.remember(service)
+    }
+
+    /// Keeps a service for its counters. Once there are many, those that nobody uses any more make
+    /// room, and their counters go with them.
+    fn remember(&mut self, service: Service) -> Rc<Service> {
         if self.services.len() >= MAX_SERVICES {
-            // Names that nobody uses any more make room; their counters go with them.
             self.services
                 .retain(|service| Rc::strong_count(service) > 1);
         }
-        let mut service = Service::new(name.to_owned(), limits.clone());
-        service.skip_when_slow = skip_when_slow;
         let service = Rc::new(service);
         self.services.push(Rc::clone(&service));
         service

@@ -4,7 +4,6 @@
 //! Knows the real network, but no poller: that is `net/os.rs`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::rc::Rc;
 
 use super::service::Service;
 use super::source::{Source, SourceEntry};
@@ -68,16 +67,16 @@ impl Reactor<Os> {
         name: &str,
         source: S,
     ) -> Result<Token, Error> {
+        self.core.read_clock();
         let token = self.core.fx.intents.tokens.reserve();
-        let service = Rc::new(Service::new(name.to_owned(), Limits::default()));
-        let mut entry = SourceEntry::new(source, Rc::clone(&service));
+        let service = self.remember(Service::new(name.to_owned(), Limits::default()));
+        let mut entry = SourceEntry::new(source, service);
         let interest = entry.source_mut().interest();
         let io = entry.source_mut().io();
         if let Err(error) = self.core.network.register_source(io, token, interest) {
             self.core.fx.intents.tokens.release(token);
             return Err(error.into());
         }
-        self.services.push(service);
         self.attach(token, Box::new(entry));
         self.apply();
         Ok(token)

@@ -66,6 +66,11 @@ pub trait Source {
         Interest::READABLE
     }
 
+    /// It is watched from now on: the time for a first timer.
+    fn on_open(&mut self, cx: &mut Context<'_, ()>) {
+        let _ = cx;
+    }
+
     /// It may be ready. Of the context, `send` is of no use here; `finish` or `abort` removes the
     /// source.
     fn on_ready(&mut self, readiness: Readiness, cx: &mut Context<'_, ()>) -> Progress;
@@ -181,8 +186,11 @@ impl<S: Source> SourceEntry<S> {
 }
 
 impl<S: Source> Entry<Os> for SourceEntry<S> {
-    fn on_attach(&mut self, _: Token, _: &mut Core<Os>) -> Outcome {
-        Outcome::Alive
+    fn on_attach(&mut self, token: Token, core: &mut Core<Os>) -> Outcome {
+        self.call(token, core, |source, cx| {
+            source.on_open(cx);
+            Progress::Drained
+        })
     }
 
     fn on_ready(&mut self, token: Token, readiness: Readiness, core: &mut Core<Os>) -> Outcome {
