@@ -134,7 +134,7 @@ impl Outbox {
         self.in_files += len;
         if let Some(Segment::File(last)) = self.segments.back_mut()
             && Arc::ptr_eq(&last.file, file)
-            && last.start + last.len as u64 == start
+            && last.start.checked_add(last.len as u64) == Some(start)
         {
             last.len += len;
             self.len += len;
@@ -203,15 +203,13 @@ impl Outbox {
     /// the bytes of files.
     pub fn to_vec(&self) -> Vec<u8> {
         assert_eq!(self.in_files, 0, "files are not copied");
+        let mut flat = self.unwritten_flat();
         let mut all = Vec::with_capacity(self.len);
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        assert!(
-            self.segments.len() <= MAX_SLICES,
-            "a queue is copied before it grows long"
-        );
-        let count = self.gather(&[], &mut slices);
-        for slice in &slices[..count] {
-            all.extend_from_slice(slice);
+        for segment in &self.segments {
+            all.extend_from_slice(segment.bytes(&mut flat, &[]));
+        }
+        if self.segments.is_empty() {
+            all.extend_from_slice(flat);
         }
         all
     }
@@ -475,6 +473,18 @@ mod tests {
             out.consume(taken);
         }
         all
+    }
+
+    #[test]
+    fn a_copy_has_all_of_a_long_queue() {
+        let mut out = Outbox::new();
+        let piece = Bytes::from(vec![7; SHARED_MIN_LEN]);
+        for _ in 0..2 * MAX_SLICES {
+            out.put(b"-");
+            out.put_shared(piece.clone());
+        }
+        let expected = [&b"-"[..], &piece].concat().repeat(2 * MAX_SLICES);
+        assert!(out.to_vec() == expected);
     }
 
     #[test]
