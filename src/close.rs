@@ -34,7 +34,7 @@ pub enum CloseReason {
     OutboundLimit,
     /// The peer took nothing of what was queued to it for `Limits::stall_timeout`.
     Stalled,
-    /// Nothing was received for `Limits::idle_timeout`.
+    /// Nothing passed in either direction for `Limits::idle_timeout`.
     IdleTimeout,
     /// The peer did not send a first byte within `Limits::first_byte_timeout`.
     FirstByteTimeout,

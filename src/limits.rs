@@ -48,8 +48,8 @@ pub struct Limits {
     pub max_inbound: usize,
     /// How long a connection that we open may take to be made.
     pub connect_timeout: Duration,
-    /// How long an accepted peer may take to send its first byte. `None`: as long as it likes
-    /// within `idle_timeout`.
+    /// How long the peer may take to send its first byte, once the connection is made. `None`: as
+    /// long as it likes within `idle_timeout`.
     pub first_byte_timeout: Option<Duration>,
     /// How long nothing may pass in either direction before the connection is finished. `None`:
     /// for ever.
@@ -115,7 +115,7 @@ pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 6
 pub struct Patience {
     /// How long nothing may pass in either direction.
     pub idle: Option<Duration>,
-    /// How long an accepted peer may take to send its first byte.
+    /// How long the peer may take to send its first byte, once the connection is made.
     pub first_byte: Option<Duration>,
     /// How long an unfinished frame may take from its first byte to its last.
     pub frame: Option<Duration>,

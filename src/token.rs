@@ -1,13 +1,14 @@
 //! `Token`: the name of anything that lives in a reactor, and the allocator of such names.
 //!
-//! Knows nothing of what a token stands for: listener, connection and custom source look alike.
+//! Knows nothing of what a token stands for: listener, connection, datagram socket and custom
+//! source look alike.
 
 use std::fmt;
 
 use slab::Slab;
 
-/// Names one entry of a reactor (a listener, a connection, a custom source) for the whole of its
-/// life, and nothing else afterwards.
+/// Names one entry of a reactor (a listener, a connection, a datagram socket, a custom source) for
+/// the whole of its life, and nothing else afterwards.
 ///
 /// A token is a 32-bit slot and a 32-bit generation. The slot is reused after the entry is gone,
 /// the generation is not: a token that was kept too long is answered with [`Gone`] and never

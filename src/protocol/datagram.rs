@@ -37,6 +37,39 @@ use crate::net::{Address, Ecn, Membership};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Without a peer
+///
+/// What needs timers or mail, but nobody to talk to, is a socket without a name: work that is done
+/// now and then, or what takes the mail of another thread and publishes it.
+///
+/// ```
+/// use std::time::Duration;
+/// use windlass::net::{Address, Bind};
+/// use windlass::{Datagram, DatagramContext, DatagramProtocol, Reactor, TimerId};
+///
+/// struct Chore(u32);
+///
+/// impl DatagramProtocol for Chore {
+///     fn on_open(&mut self, cx: &mut DatagramContext<'_>) {
+///         cx.set_interval(Duration::from_millis(1));
+///     }
+///
+///     fn on_datagram(&mut self, _: Datagram<'_>, _: &mut DatagramContext<'_>) {}
+///
+///     fn on_timer(&mut self, _: TimerId, cx: &mut DatagramContext<'_>) {
+///         self.0 += 1;
+///         if self.0 == 3 {
+///             cx.finish();
+///         }
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// reactor.bind(Bind::new(Address::Unnamed).name("chore"), Chore(0))?;
+/// reactor.run()?;
+/// # Ok::<(), windlass::Error>(())
+/// ```
 pub trait DatagramProtocol {
     /// The socket is open.
     fn on_open(&mut self, cx: &mut DatagramContext<'_>) {

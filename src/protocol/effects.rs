@@ -287,8 +287,8 @@ impl Intents {
         });
     }
 
-    /// Finishes another connection: what is queued to it still leaves. Closes a listener or a
-    /// custom source.
+    /// Finishes another connection or datagram socket: what is queued still leaves. Closes a
+    /// listener or a custom source.
     pub fn finish_other(&mut self, token: Token) {
         self.list.push(Intent::Finish(token));
     }
@@ -298,7 +298,7 @@ impl Intents {
         self.list.push(Intent::FinishWrites(token));
     }
 
-    /// Resets another connection.
+    /// Resets another connection. Closes anything else, and what is queued is lost.
     pub fn abort_other(&mut self, token: Token) {
         self.list.push(Intent::Abort(token));
     }
@@ -349,15 +349,17 @@ impl Intents {
         });
     }
 
-    /// Sets a timer that fires once, never early. `None` if this entry already has
-    /// `Limits::max_timers` pending. Timers end with their entry.
+    /// Sets a timer that fires once, never early. `None` if this entry has as many pending as it
+    /// may: `Limits::max_timers`, `DatagramLimits::max_socket_timers`, or 16 of a custom source.
+    /// Timers end with their protocol, so that `on_close` can set none; a connection that is to be
+    /// opened anew, but later, waits by itself ([`Connect::after`]).
     pub fn set_timer(&mut self, after: Duration) -> Option<TimerId> {
         self.add_timer(after, None)
     }
 
-    /// Sets a timer that fires every `period` (at least 1 ms), first after one period. Firings
-    /// that a stall made impossible are skipped, not made up for. `None` as for
-    /// [`Intents::set_timer`].
+    /// Sets a timer that fires every `period`, which is rounded up to whole milliseconds, first
+    /// after one period. Firings that a stall made impossible are skipped, not made up for. `None`
+    /// as for [`Intents::set_timer`].
     pub fn set_interval(&mut self, period: Duration) -> Option<TimerId> {
         self.add_timer(period, Some(period))
     }

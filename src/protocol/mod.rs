@@ -155,7 +155,8 @@ pub trait Protocol {
         cx.finish();
     }
 
-    /// The connection has ended. Called exactly once, and last.
+    /// The connection has ended. Called exactly once, and last. No timer can be set here: whoever
+    /// wants to come back later waits with [`Connect::after`](crate::net::Connect::after).
     fn on_close(&mut self, reason: CloseReason, cx: &mut Intents) {
         let _ = (reason, cx);
     }

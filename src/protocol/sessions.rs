@@ -20,6 +20,8 @@ use crate::net::Address;
 use crate::token::{Gone, Token, Tokens};
 
 /// What is said to one peer: the code that a user of [`Sessions`] writes.
+///
+/// A panic in it ends the socket, and with it all its sessions.
 pub trait Session {
     /// A datagram of the peer has arrived; the first one is what began the session.
     fn on_datagram(&mut self, datagram: Datagram<'_>, cx: &mut SessionContext<'_, '_>);

@@ -1,6 +1,7 @@
 //! `Core`: what all entries of a reactor share, and `Entry`: what the reactor asks of each.
 //!
-//! Knows no concrete entry: a listener, a connection and a custom source look alike from here.
+//! Knows no concrete entry: a listener, a connection, a datagram socket and a custom source look
+//! alike from here.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

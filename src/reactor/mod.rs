@@ -1,7 +1,7 @@
 //! The reactor: one thread, one poller, many entries.
 //!
-//! Knows listeners, connections, datagram sockets and custom sources, but no concrete protocol. This file is the
-//! door; `turn.rs` is the loop.
+//! Knows listeners, connections, datagram sockets and custom sources, but no concrete protocol.
+//! This file is the door; `turn.rs` is the loop.
 
 mod acceptor;
 mod binding;
@@ -194,8 +194,8 @@ impl<N: Network> Reactor<N> {
 
     /// Lends what callbacks act with, for use from outside of them: to send, to connect, to use
     /// what is made to be called from callbacks, such as an HTTP client. It is nobody's, so that
-    /// no timer can be set. What `act` asks for happens when it has returned. (What is to have timers
-    /// and mail but no peer is an entry of its own: see [`DatagramProtocol`].)
+    /// no timer can be set; what has timers and mail but no peer is an entry of its own, see
+    /// [`DatagramProtocol`]. What `act` asks for happens when it has returned.
     ///
     /// [`DatagramProtocol`]: crate::DatagramProtocol
     pub fn with_intents<T>(&mut self, act: impl FnOnce(&mut Intents) -> T) -> T {
@@ -206,7 +206,7 @@ impl<N: Network> Reactor<N> {
         answer
     }
 
-    /// Takes turns until no entry is left: no listener, no connection, no datagram socket, no source.
+    /// Takes turns until no entry is left: no listener, connection, datagram socket or source.
     ///
     /// # Errors
     /// The poller failed.
@@ -309,7 +309,8 @@ impl<N: Network> Reactor<N> {
         Ok(mailbox.remote())
     }
 
-    /// Is told of mail whose receiver is gone, or takes none. Such mail is counted and logged in any case.
+    /// Is told of mail whose receiver is gone, or takes none. Such mail is counted and logged in
+    /// any case.
     pub fn on_undeliverable(&mut self, callback: impl FnMut(Token, Mail) + 'static) {
         self.on_undeliverable = Some(Box::new(callback));
     }

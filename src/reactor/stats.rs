@@ -9,7 +9,7 @@ use crate::close::CloseReason;
 /// The counters of a reactor. All of them only grow, but for `entries`.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Entries alive: listeners, connections, custom sources.
+    /// Entries alive: listeners, connections, datagram sockets, custom sources.
     pub entries: usize,
     /// Turns taken.
     pub turns: u64,
