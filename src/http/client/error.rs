@@ -87,6 +87,31 @@ impl fmt::Display for ResponseError {
 
 impl Error for ResponseError {}
 
+/// How an answer is not what its digests say (RFC 9530), where that is looked at:
+/// `Request::verify`, with the feature `digest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DigestError {
+    /// A field is no dictionary, or a digest has not the length of its algorithm.
+    Malformed,
+    /// The body is another one.
+    Mismatch,
+    /// There is no digest that can be made here, and one is required.
+    Missing,
+}
+
+impl fmt::Display for DigestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DigestError::Malformed => "a digest is malformed",
+            DigestError::Mismatch => "the body is not what its digest says",
+            DigestError::Missing => "there is no digest of the body",
+        })
+    }
+}
+
+impl Error for DigestError {}
+
 /// A request that cannot be sent as it is: the program's mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -169,6 +194,9 @@ pub enum Cause {
     Closed(CloseReason),
     /// The server's mistake.
     Response(ResponseError),
+    /// The body is not what its digest says, or has none. Nobody can tell which of the bytes are
+    /// wrong, so that the connection is reset, as after any other mistake.
+    Digest(DigestError),
     /// The server took too long: `Limits::response_timeout`, `Limits::head_timeout`,
     /// `Limits::min_body_rate` or `Request::timeout`.
     Timeout,
@@ -188,6 +216,7 @@ impl fmt::Display for Failure {
         match self.cause {
             Cause::Closed(reason) => write!(f, "{reason}"),
             Cause::Response(error) => write!(f, "{error}"),
+            Cause::Digest(error) => write!(f, "{error}"),
             Cause::Timeout => f.write_str("the server took too long"),
             Cause::BodyTooLong { limit } => write!(f, "the body is longer than {limit} bytes"),
             Cause::Stopped => f.write_str("the receiver wanted no more"),

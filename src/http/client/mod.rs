@@ -32,6 +32,7 @@
 //!   [`Receiver`] piece by piece, with back-pressure.
 //! - [`Failure`]: why there is no answer, and whether asking again does no harm. What was sent over
 //!   a connection that the server has just closed is sent again by itself, if that does none.
+//! - `Request::verify` (feature `digest`): no body counts that is not what its digest says.
 //! - [`Responses`]: the decoder alone.
 //!
 //! While more of a request's body is queued than the connection's high water allows, nothing is
@@ -39,6 +40,7 @@
 //!
 //! Not here: names (addresses are numbers and paths), TLS, redirects, cookies, CONNECT, upgrades.
 
+mod check;
 mod decoder;
 mod error;
 mod head;
@@ -52,11 +54,13 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use decoder::{Part, Responses};
-pub use error::{Cause, Failure, InvalidRequest, ResponseError, SendError};
+pub use error::{Cause, DigestError, Failure, InvalidRequest, ResponseError, SendError};
 pub use head::{Head, Length};
 pub use limits::Limits;
 pub use receiver::{Flow, Receiver, Response};
 pub use request::Request;
+#[cfg(feature = "digest")]
+pub(in crate::http) use request::Verifying;
 
 use decoder::Bounds;
 use pool::{Call, Pool};

@@ -21,8 +21,10 @@ use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::check::Check;
 use super::decoder::{Part, Responses};
-use super::error::{Cause, Failure, ResponseError};
+use super::error::{Cause, DigestError, Failure, ResponseError};
+use super::head::Head;
 use super::pool::{Call, Pool, Waiting};
 use super::receiver::{Flow, Response};
 use super::request::{Content as RequestContent, Request};
@@ -72,6 +74,8 @@ enum State {
         pace: Pace,
         is_paused: bool,
         keeps_alive: bool,
+        /// If its digests are to be verified.
+        check: Option<Box<Check>>,
     },
     /// No further answer is taken: the connection is ending.
     Closing,
@@ -215,6 +219,9 @@ impl Session {
     }
 
     fn on_response(&mut self, response: &Response<'_>, cx: &mut Cx<'_>) {
+        if let Err(error) = self.verify(response) {
+            return self.fail(Cause::Digest(error), cx);
+        }
         let Some(first) = self.take_first() else {
             return;
         };
@@ -224,21 +231,56 @@ impl Session {
         self.after_end(cx);
     }
 
+    /// Whether a whole answer is what its digests say, if the request wants to know.
+    fn verify(&self, response: &Response<'_>) -> Result<(), DigestError> {
+        let first = self.in_flight.front();
+        let check = first.map(|first| Check::begin(&first.call.request, &response.head));
+        match check.transpose()?.flatten() {
+            Some(mut check) => {
+                check.update(response.body);
+                check.end(&response.trailers)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn on_head(&mut self, head: &Head<'_>, cx: &mut Cx<'_>) {
+        let Some(first) = self.in_flight.front_mut() else {
+            return;
+        };
+        let check = match Check::begin(&first.call.request, head) {
+            Ok(check) => check.map(Box::new),
+            Err(error) => return self.fail(Cause::Digest(error), cx),
+        };
+        self.state = State::Body {
+            pace: Pace::new(cx.now()),
+            is_paused: false,
+            keeps_alive: head.keeps_alive(),
+            check,
+        };
+        let flow = first.call.receiver.on_head(head, cx);
+        self.heed(flow, cx);
+    }
+
     fn on_body(&mut self, bytes: &[u8], end: Option<Fields<'_>>, cx: &mut Cx<'_>) {
         let rate = self.pool.bounds.limits.min_body_rate;
         let State::Body {
             pace,
             is_paused,
             keeps_alive,
+            check,
         } = &mut self.state
         else {
             return;
         };
         *is_paused = false;
+        if let Some(check) = check {
+            check.update(bytes);
+        }
         if pace.is_too_slow(bytes.len(), cx.now(), rate) && end.is_none() {
             return self.fail(Cause::Timeout, cx);
         }
-        let keeps_alive = *keeps_alive;
+        let (keeps_alive, check) = (*keeps_alive, check.take_if(|_| end.is_some()));
         if !bytes.is_empty()
             && let Some(first) = self.in_flight.front_mut()
         {
@@ -248,6 +290,9 @@ impl Session {
             }
         }
         let Some(trailers) = end else { return };
+        if let Some(Err(error)) = check.map(|check| check.end(&trailers)) {
+            return self.fail(Cause::Digest(error), cx);
+        }
         let Some(first) = self.take_first() else {
             return;
         };
@@ -386,18 +431,7 @@ impl Protocol for Session {
                 };
                 self.on_response(&response, cx);
             }
-            Part::Head(head) => {
-                let Some(first) = self.in_flight.front_mut() else {
-                    return;
-                };
-                self.state = State::Body {
-                    pace: Pace::new(cx.now()),
-                    is_paused: false,
-                    keeps_alive: head.keeps_alive(),
-                };
-                let flow = first.call.receiver.on_head(&head, cx);
-                self.heed(flow, cx);
-            }
+            Part::Head(head) => self.on_head(&head, cx),
             Part::Body { bytes, end } => self.on_body(bytes, end, cx),
         }
     }

@@ -72,7 +72,8 @@ impl Wanted {
         self.repr = self.repr.filter(|_| !is_partial && is_missing(Scope::Repr));
         match response.body {
             Body::Source(source, None) if takes_trailers(request) => {
-                response.body = self.behind(source, &mut response.fields);
+                let source = self.behind(source, &mut response.fields);
+                response.body = Body::Source(Box::new(source), None);
                 response
             }
             // A handler of HEAD alone has no body to tell the digest from.
@@ -93,18 +94,17 @@ impl Wanted {
     }
 
     /// As trailers.
-    fn behind(self, source: Box<dyn Source>, fields: &mut Vec<u8>) -> Body {
+    fn behind(self, source: Box<dyn Source>, fields: &mut Vec<u8>) -> Hashed {
         let mut hasher = Hasher::default();
         for (scope, algorithm) in self.scopes() {
             hasher.begin(algorithm);
             put_field(fields, "Trailer", scope.field());
         }
-        let source = Hashed {
+        Hashed {
             source,
             hasher,
             wanted: self,
-        };
-        Body::Source(Box::new(source), None)
+        }
     }
 
     fn scopes(self) -> impl Iterator<Item = (Scope, Algorithm)> {
@@ -112,6 +112,19 @@ impl Wanted {
         let repr = self.repr.map(|algorithm| (Scope::Repr, algorithm));
         content.into_iter().chain(repr)
     }
+}
+
+/// A source whose `Content-Digest` follows it, which `fields` announce.
+pub(in crate::http) fn with_digest_behind(
+    source: Box<dyn Source>,
+    algorithm: Algorithm,
+    fields: &mut Vec<u8>,
+) -> impl Source + use<> {
+    let wanted = Wanted {
+        content: Some(algorithm),
+        repr: None,
+    };
+    wanted.behind(source, fields)
 }
 
 /// Whether fields behind the body arrive (RFC 9110, section 6.5.1).

@@ -6,6 +6,8 @@
 //! - [`digests`]: adds `Content-Digest` and `Repr-Digest` to answers, for those who want them.
 //! - [`Files::digests`](super::Files::digests): those of files, and tags made of their content.
 //! - [`Verify`]: lets no body through that is not what its digest says.
+//! - [`Request::verify`](super::client::Request::verify): the same for the answers to a client, and
+//!   [`Request::content_digest`](super::client::Request::content_digest) for what it sends.
 //! - [`Signed`]: lets nobody through who does not sign, each request once. [`Signer`] signs those
 //!   of a client.
 //!
@@ -25,6 +27,7 @@
 //! change the digest as well, unless both are signed or the connection is.
 
 mod answers;
+mod expected;
 mod integrity;
 mod nonces;
 mod signature;
@@ -34,6 +37,8 @@ mod structured;
 mod verify;
 
 pub use self::answers::digests;
+pub(super) use self::answers::with_digest_behind;
+pub(super) use self::expected::Expected;
 pub use self::integrity::Algorithm;
 pub(super) use self::integrity::{Hasher, Scope};
 pub use self::signature::Key;

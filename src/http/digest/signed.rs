@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::nonces::{Id, Nonces};
 use super::signature::{Key, Refused, Signature};
-use super::verify::{Check, check_has_digest, check_whole, refusal};
+use super::verify::{Check, check_has_digest, check_whole, is_partial, refusal};
 use crate::http::head::Head;
 use crate::http::request::Request;
 use crate::http::response::Response;
@@ -230,7 +230,8 @@ impl<S: Service> Service for Signed<S> {
             Err(refused) => return Accept::Refuse(self.refuse(refused, token)),
         };
         let fields = head.fields();
-        let check = check_has_digest(&fields).and_then(|()| Check::begin(&fields, true));
+        let begin = |()| Check::begin(&fields, is_partial(&fields), true);
+        let check = check_has_digest(&fields).and_then(begin);
         let check = match check {
             Ok(check) => check,
             Err(wrong) => return Accept::Refuse(refusal(wrong)),

@@ -70,7 +70,8 @@ impl<S: Service> Service for Verify<S> {
     }
 
     fn accept<'a>(&'a self, request: &mut Request<'a>) -> Accept {
-        let check = match Check::begin(&request.head().fields(), self.is_required) {
+        let fields = request.head().fields();
+        let check = match Check::begin(&fields, is_partial(&fields), self.is_required) {
             Ok(check) => check,
             Err(wrong) => return Accept::Refuse(refusal(wrong)),
         };
@@ -110,9 +111,13 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn begin(fields: &Fields<'_>, is_required: bool) -> Result<Check, Wrong> {
+    /// A body that is a part of its representation if it `is_partial`.
+    pub(super) fn begin(
+        fields: &Fields<'_>,
+        is_partial: bool,
+        is_required: bool,
+    ) -> Result<Check, Wrong> {
         let mut announced = Announced::default();
-        let is_partial = is_partial(fields);
         announced.add_all(fields, is_partial)?;
         Ok(Check {
             hasher: Hasher::for_announced(&announced, come_in_trailers(fields)),
@@ -125,7 +130,7 @@ impl Check {
     /// Looks at the body on its way to a receiver, if there is anything to look for. One that is
     /// put together is looked at later, with what stands behind it.
     pub(super) fn around(self, accept: Accept) -> Accept {
-        let is_needed = self.is_required || self.hasher.is_active();
+        let is_needed = self.is_required || self.is_active();
         match accept {
             Accept::Stream(receiver) if is_needed => Accept::Stream(Box::new(Checked {
                 receiver,
@@ -135,14 +140,24 @@ impl Check {
         }
     }
 
-    fn end(&mut self, trailers: &Fields<'_>) -> Result<(), Wrong> {
+    /// Whether there is a digest to be made, or could be one behind the body.
+    pub(super) fn is_active(&self) -> bool {
+        self.hasher.is_active()
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    pub(super) fn end(&mut self, trailers: &Fields<'_>) -> Result<(), Wrong> {
         self.announced.add_all(trailers, self.is_partial)?;
         let hasher = std::mem::take(&mut self.hasher);
         end(hasher, &self.announced, self.is_required)
     }
 }
 
-fn is_partial(head: &Fields<'_>) -> bool {
+/// Whether a request carries a part (RFC 9110, section 14.5).
+pub(super) fn is_partial(head: &Fields<'_>) -> bool {
     head.get_all("content-range").next().is_some()
 }
 
@@ -161,7 +176,7 @@ struct Checked {
 
 impl Receiver for Checked {
     fn on_bytes(&mut self, bytes: &[u8], intents: &mut Intents) -> Flow {
-        self.check.hasher.update(bytes);
+        self.check.update(bytes);
         self.receiver.on_bytes(bytes, intents)
     }
 
