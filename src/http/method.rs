@@ -63,6 +63,11 @@ impl Method {
             Method::Other => "",
         }
     }
+
+    /// Whether requests have bodies, be they empty (RFC 9110, sections 8.6 and 9.3).
+    pub(crate) const fn expects_body(self) -> bool {
+        matches!(self, Method::Post | Method::Put | Method::Patch)
+    }
 }
 
 /// A version that we speak.

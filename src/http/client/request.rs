@@ -206,7 +206,9 @@ impl Request {
     pub(super) fn framing(&self) -> Framing {
         match &self.content {
             // RFC 9110, section 8.6: where a body is to be expected, its absence is told.
-            Content::Bytes(bytes) if bytes.is_empty() && !self.expects_body() => Framing::None,
+            Content::Bytes(bytes) if bytes.is_empty() && !self.method.expects_body() => {
+                Framing::None
+            }
             Content::Bytes(bytes) => Framing::Length(bytes.len() as u64),
             Content::Source(_, Some(len)) => Framing::Length(*len),
             Content::Source(_, None) => Framing::Chunked,
@@ -262,10 +264,6 @@ impl Request {
         return self.verifying != Verifying::Nothing;
         #[cfg(not(feature = "digest"))]
         false
-    }
-
-    fn expects_body(&self) -> bool {
-        matches!(self.method, Method::Post | Method::Put | Method::Patch)
     }
 }
 

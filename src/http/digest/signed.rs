@@ -212,7 +212,8 @@ impl<S: Service> Service for Signed<S> {
             false => Ok(()),
         };
         // Whatever the head says of its length: a digest that was signed has to hold.
-        match has_digest.and_then(|()| check_whole(request, true)) {
+        let check = |()| check_whole(request, !request.body().is_empty());
+        match has_digest.and_then(check) {
             Ok(()) => self.service.call(request),
             Err(wrong) => refusal(wrong),
         }

@@ -178,6 +178,39 @@ fn a_body_that_is_what_its_digest_says_is_kept_rfc_9530_b_7() {
 }
 
 #[test]
+fn a_body_that_has_lost_its_length_is_missed_where_a_digest_is_required() {
+    let empty = format!("Content-Digest: {}\r\n", Algorithm::Sha256.value_of(b""));
+    for is_required in [true, false] {
+        let router = Router::new()
+            .put("/", |_| Response::text("kept"))
+            .post("/", |_| Response::text("kept"))
+            .delete("/", |_| Response::text("kept"))
+            .get("/", |_| Response::text("kept"))
+            .receive("PUT", "/pieces", |_| Ok(Told::default()));
+        let service = Verify::new(router);
+        let server = Server::new(if is_required {
+            service.required()
+        } else {
+            service
+        });
+        for (request, is_missed) in [
+            // The length was called otherwise before it was damaged.
+            ("PUT / HTTP/1.1\r\nTransfer-Encodinf: chunked\r\n", true),
+            ("PUT /pieces HTTP/1.1\r\nTrailer: Content-Digest\r\n", true),
+            ("POST / HTTP/1.1\r\nContent-Length: 0\r\n", true),
+            ("DELETE / HTTP/1.1\r\n", false),
+            ("GET / HTTP/1.1\r\n", false),
+            (&format!("PUT / HTTP/1.1\r\n{empty}"), false),
+        ] {
+            let answer = ask(&server, format!("{request}Host: h\r\n\r\n").as_bytes());
+            let status = if is_required && is_missed { 400 } else { 200 };
+            let start = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&start), "{request}\n{answer}");
+        }
+    }
+}
+
+#[test]
 fn a_body_that_is_not_is_refused_before_anything_is_kept() {
     let wrong = Algorithm::Sha512.value_of(b"other");
     for digest in [

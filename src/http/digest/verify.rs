@@ -15,7 +15,7 @@ use crate::protocol::Intents;
 ///
 /// | request | what happens |
 /// |---|---|
-/// | no digest, or only such as we cannot make | it passes; with [`Verify::required`] 400 |
+/// | no digest, or only such as we cannot make | it passes; see [`Verify::required`] |
 /// | `Content-Digest` or `Repr-Digest` holds | it passes |
 /// | one of them does not, or is malformed | 400, and no handler is called |
 /// | the same, of a body that is received piece by piece | 400 instead of `Receiver::on_end` |
@@ -51,7 +51,8 @@ impl<S: Service> Verify<S> {
         }
     }
 
-    /// Refuses bodies without a digest that can be verified.
+    /// Refuses bodies without a digest that can be verified: 400. Of PUT, POST and PATCH also those
+    /// that are empty, because whoever damages a length makes a body empty.
     #[must_use]
     pub fn required(self) -> Verify<S> {
         Verify {
@@ -63,7 +64,8 @@ impl<S: Service> Verify<S> {
 
 impl<S: Service> Service for Verify<S> {
     fn call<'a>(&'a self, request: &mut Request<'a>) -> Response {
-        match check_whole(request, self.is_required) {
+        let has_body = request.method().expects_body() || !request.body().is_empty();
+        match check_whole(request, self.is_required && has_body) {
             Ok(()) => self.service.call(request),
             Err(wrong) => refusal(wrong),
         }
@@ -81,7 +83,6 @@ impl<S: Service> Service for Verify<S> {
 
 /// Whether the body of a request that is here as a whole is what its digests say.
 pub(super) fn check_whole(request: &Request<'_>, is_required: bool) -> Result<(), Wrong> {
-    let is_required = is_required && !request.body().is_empty();
     let (fields, trailers) = (request.head().fields(), request.trailers());
     let mut announced = Announced::default();
     let is_partial = is_partial(&fields);
