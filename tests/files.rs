@@ -578,6 +578,47 @@ fn a_damaged_byte_names_the_block_and_leaves_nothing_under_the_name() {
 }
 
 #[test]
+fn a_damaged_path_makes_no_file_of_another_name_and_verifies_no_other_one() {
+    let folder = Folder::new("damaged-path");
+    let server = Server::start(&folder.there(""), &[]);
+    // The last byte of what the client asks for first: of `file`, which becomes `fild`.
+    let damaged = |mut command: Command, before: usize, way: Way| {
+        let way = Way {
+            after: before as u64 + 3,
+            ..way
+        };
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        assert!(way.carry(&server.address, Accident::Flip));
+        let output = child.unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        said(&output)
+    };
+    let put_head = encoded(Message::Put { len: 0, path: b"" }).len();
+    let get_head = encoded(Message::Get { path: b"" }).len();
+    let whole = "the file as a whole has another digest";
+    fs::write(folder.here("file"), "content").unwrap();
+    let way = Way::new(false, 0);
+    let text = damaged(transfer(&folder, &way.address(), false), put_head, way);
+    assert!(text.contains(whole), "{text}");
+    assert!(!folder.there("file").exists() && !folder.there("fild").exists());
+    // There is a file of that name, and even one with the same content.
+    fs::write(folder.there("fild"), "content").unwrap();
+    fs::write(folder.there("file"), "CONTENT").unwrap();
+    let way = Way::new(false, 0);
+    let verify = client(&way.address(), "verify", &[&folder.here("file")]);
+    let text = damaged(verify, get_head, way);
+    assert!(text.contains(whole), "{text}");
+    fs::remove_file(folder.here("file")).unwrap();
+    let way = Way::new(false, 0);
+    let text = damaged(transfer(&folder, &way.address(), true), get_head, way);
+    assert!(text.contains(whole), "{text}");
+    assert!(!folder.here("file").exists());
+}
+
+#[test]
 fn verify_names_the_first_block_that_differs() {
     let folder = Folder::new("verify");
     let server = Server::start(&folder.there(""), &[]);

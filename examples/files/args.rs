@@ -9,8 +9,8 @@ use super::store::Fsync;
 
 /// Moves files that arrive whole: with a digest of each block, and resumed where they were cut.
 ///
-/// Digests are SHA-256 of blocks of 256 KiB. That of a file is made of its length and the digests
-/// of its blocks, so it is not the one that sha256sum prints.
+/// Digests are SHA-256 of blocks of 256 KiB. That of a file is made of its path, its length and the
+/// digests of its blocks, so it is not the one that sha256sum prints.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(subcommand)]

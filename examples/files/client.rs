@@ -141,6 +141,8 @@ enum Doing {
         here: u64,
         there: u64,
     },
+    /// All blocks are the same: that they are those of the file that was meant is still to be told.
+    Confirming(Claims),
     Listing,
     Over,
 }
@@ -149,7 +151,7 @@ impl Peer {
     fn begin(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
         match std::mem::replace(&mut self.doing, Doing::Over) {
             Doing::Asking(Job::Put { remote, file }) => {
-                let source = Source::new(file, &self.client.slices)?;
+                let source = Source::new(file, &remote, &self.client.slices)?;
                 let len = source.len();
                 cx.send(Message::Put { len, path: &remote });
                 self.show(len);
@@ -178,18 +180,18 @@ impl Peer {
         let slices = &self.client.slices;
         self.doing = match std::mem::replace(&mut self.doing, Doing::Over) {
             Doing::Asking(Job::Get {
+                remote,
                 place,
                 fsync,
                 is_plain,
-                ..
             }) => {
                 let new = if is_plain { Sink::plain } else { Sink::new };
-                Doing::Receiving(new(place.begin()?, len, fsync, slices)?)
+                Doing::Receiving(new(place.begin()?, &remote, len, fsync, slices)?)
             }
-            Doing::Asking(Job::Verify { file, .. }) => {
+            Doing::Asking(Job::Verify { remote, file }) => {
                 let here = file.metadata()?.len();
                 Doing::Comparing {
-                    claims: Claims::new(here, len, slices),
+                    claims: Claims::new(here, &remote, len, slices),
                     file,
                     here,
                     there: len,
@@ -232,6 +234,15 @@ impl Peer {
                 claims.on_agreed(*blocks)?;
                 Ok(Next::Again)
             }
+            (Doing::Confirming(claims), Message::Whole { digest }) => {
+                if !claims.is_whole(digest) {
+                    return Err(Refusal::of_whole());
+                }
+                let (name, len, blocks) = (&self.name, claims.position(), claims.agreed());
+                let text = format!("verified {name}, {len} bytes in {blocks} blocks");
+                self.outcome = Some(Ok(text));
+                Ok(Next::Over)
+            }
             (Doing::Listing, Message::Entry { kind, len, name }) => {
                 let name = String::from_utf8_lossy(name);
                 let kind = char::from(*kind).escape_debug();
@@ -249,22 +260,39 @@ impl Peer {
 
     fn work(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
         let (next, position) = match &mut self.doing {
-            Doing::Asking(_) | Doing::Listing | Doing::Over => return Ok(Next::Wait),
+            Doing::Asking(_) | Doing::Confirming(_) | Doing::Listing | Doing::Over => {
+                return Ok(Next::Wait);
+            }
             Doing::Sending(source) => (source.work(cx)?, source.position()),
             Doing::Receiving(sink) => (sink.work(cx)?, sink.position()),
-            Doing::Comparing {
-                claims,
-                here,
-                there,
-                ..
-            } if claims.is_over() => {
-                self.outcome = Some(verdict(&self.name, claims, *here, *there));
-                return Ok(Next::Over);
-            }
+            Doing::Comparing { claims, .. } if claims.is_over() => return self.confirm(cx),
             Doing::Comparing { file, claims, .. } => (claims.work(file, cx)?, claims.position()),
         };
         self.move_bar(position);
         Ok(next)
+    }
+
+    /// All blocks were asked about: if they are the same, asks for the rest, of which nothing is
+    /// left but the digest of the whole.
+    fn confirm(&mut self, cx: &mut Context<'_, Wire>) -> Result<Next, Refusal> {
+        let doing = std::mem::replace(&mut self.doing, Doing::Over);
+        let Doing::Comparing {
+            claims,
+            here,
+            there,
+            ..
+        } = doing
+        else {
+            return Err(Refusal::confused());
+        };
+        if let Some(difference) = difference(&claims, here, there) {
+            self.outcome = Some(Err(difference));
+            return Ok(Next::Over);
+        }
+        let from = claims.agreed();
+        cx.send(Message::Send { from });
+        self.doing = Doing::Confirming(claims);
+        Ok(Next::Wait)
     }
 
     fn move_bar(&self, position: u64) {
@@ -283,18 +311,18 @@ impl Peer {
     }
 }
 
-/// What came of comparing.
-fn verdict(name: &str, claims: &Claims, here: u64, there: u64) -> Result<String, String> {
+/// What comparing has shown, if it is not that all blocks are the same.
+fn difference(claims: &Claims, here: u64, there: u64) -> Option<String> {
     let agreed = claims.agreed();
     if here != there {
-        return Err(format!(
+        return Some(format!(
             "differs: {here} bytes here, {there} there; the first {agreed} blocks are the same"
         ));
     }
     if claims.position() != there {
-        return Err(format!("differs: block {agreed} has another digest"));
+        return Some(format!("differs: block {agreed} has another digest"));
     }
-    Ok(format!("verified {name}, {there} bytes in {agreed} blocks"))
+    None
 }
 
 impl Protocol for Peer {

@@ -50,7 +50,8 @@ pub(crate) fn blocks_within(held: u64, len: u64) -> u64 {
     }
 }
 
-/// The digest of a file as it grows: of its length, and of the digests of its blocks.
+/// The digest of a file as it grows: of the path that was asked for, of its length, and of the
+/// digests of its blocks. So it is another one if a path or a length was damaged on its way.
 #[derive(Debug)]
 pub(crate) struct Root {
     hash: Sha256,
@@ -59,11 +60,11 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    pub(crate) fn new(len: u64) -> Root {
-        Root {
-            hash: Sha256::new_with_prefix(len.to_be_bytes()),
-            blocks: 0,
-        }
+    pub(crate) fn new(path: &[u8], len: u64) -> Root {
+        let mut hash = Sha256::new_with_prefix((path.len() as u64).to_be_bytes());
+        hash.update(path);
+        hash.update(len.to_be_bytes());
+        Root { hash, blocks: 0 }
     }
 
     pub(crate) fn add(&mut self, block: &Digest) {

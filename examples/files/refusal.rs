@@ -74,6 +74,10 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn of_whole() -> Refusal {
+        Refusal::new(Code::Mismatch, "the file as a whole has another digest")
+    }
+
     pub(crate) fn confused() -> Refusal {
         Refusal::new(Code::Confused, "this message does not belong here")
     }

@@ -90,7 +90,7 @@ impl Peer {
         match *message {
             Message::Get { path } => {
                 log::info!("{}: get {}", cx.token(), path.escape_ascii());
-                let source = Source::new(service.store.open_file(path)?, &self.slices)?;
+                let source = Source::new(service.store.open_file(path)?, path, &self.slices)?;
                 cx.send(Message::File { len: source.len() });
                 self.doing = Doing::Sending(source);
             }
@@ -100,7 +100,7 @@ impl Peer {
                     return Err(Refusal::new(Code::Denied, "nothing may be written here"));
                 }
                 let partial = service.store.place(path)?.begin()?;
-                let sink = Sink::new(partial, len, service.fsync, &self.slices)?;
+                let sink = Sink::new(partial, path, len, service.fsync, &self.slices)?;
                 self.doing = Doing::Receiving(sink);
             }
             Message::List { path } => {

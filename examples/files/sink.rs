@@ -12,7 +12,7 @@ use windlass::Context;
 use super::digest::{
     Digest, Hashing, Root, Slices, WINDOW, block_len, block_start, blocks_within, digest_of,
 };
-use super::refusal::{Code, Refusal};
+use super::refusal::Refusal;
 use super::step::Next;
 use super::store::{Fsync, Partial};
 use super::wire::{Message, Wire};
@@ -33,12 +33,12 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// `held_len` bytes of a file that has `len`.
-    pub(crate) fn new(held_len: u64, len: u64, slices: &Slices) -> Claims {
+    /// `held_len` bytes of the file with that path, which has `len`.
+    pub(crate) fn new(held_len: u64, path: &[u8], len: u64, slices: &Slices) -> Claims {
         Claims {
             len,
             held: blocks_within(held_len, len),
-            root: Root::new(len),
+            root: Root::new(path, len),
             window: Vec::new(),
             is_asking: false,
             hashing: Some(Hashing::new(slices)),
@@ -53,6 +53,11 @@ impl Claims {
     /// Bytes of them.
     pub(crate) fn position(&self) -> u64 {
         block_start(self.agreed()).min(self.len)
+    }
+
+    /// Whether all of the file is right, and that is its digest.
+    pub(crate) fn is_whole(&self, digest: &Digest) -> bool {
+        self.position() == self.len && self.root.finish() == *digest
     }
 
     /// Whether nothing is left to be asked.
@@ -121,9 +126,10 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Goes on with what is there of a file of `len` bytes.
+    /// Goes on with what is there of the file with that path, of `len` bytes.
     pub(crate) fn new(
         partial: Partial,
+        path: &[u8],
         len: u64,
         fsync: Fsync,
         slices: &Slices,
@@ -131,7 +137,7 @@ impl Sink {
         let held_len = partial.file.metadata()?.len();
         Ok(Sink {
             partial,
-            claims: Claims::new(held_len, len, slices),
+            claims: Claims::new(held_len, path, len, slices),
             fsync,
             kept: None,
             plain: None,
@@ -142,12 +148,13 @@ impl Sink {
     /// kept, because nothing of it is compared.
     pub(crate) fn plain(
         partial: Partial,
+        path: &[u8],
         len: u64,
         fsync: Fsync,
         slices: &Slices,
     ) -> Result<Sink, Refusal> {
         partial.file.set_len(0)?;
-        let mut sink = Sink::new(partial, len, fsync, slices)?;
+        let mut sink = Sink::new(partial, path, len, fsync, slices)?;
         sink.plain = Some(0);
         Ok(sink)
     }
@@ -195,9 +202,8 @@ impl Sink {
                 Ok(Next::Wait)
             }
             Message::Whole { ref digest } if is_receiving => {
-                if self.position() != self.len() || self.claims.root.finish() != *digest {
-                    let text = "the file as a whole has another digest";
-                    return Err(Refusal::new(Code::Mismatch, text));
+                if !self.claims.is_whole(digest) {
+                    return Err(Refusal::of_whole());
                 }
                 self.store(cx)
             }

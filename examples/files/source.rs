@@ -45,10 +45,11 @@ enum State {
 }
 
 impl Source {
-    pub(crate) fn new(file: File, slices: &Slices) -> Result<Source, Refusal> {
+    /// The file that has, or is to have, that path on the server.
+    pub(crate) fn new(file: File, path: &[u8], slices: &Slices) -> Result<Source, Refusal> {
         let metadata = file.metadata()?;
         Ok(Source {
-            root: Root::new(metadata.len()),
+            root: Root::new(path, metadata.len()),
             file: Arc::new(file),
             metadata,
             slices: slices.clone(),

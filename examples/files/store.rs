@@ -12,7 +12,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, openat, renameat,
-    statat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -235,10 +235,15 @@ pub(crate) struct Partial {
 impl Partial {
     /// Gives the file its name. One that had it before is replaced, at once or not at all.
     pub(crate) fn finish(&self, how: Fsync) -> Result<(), Refusal> {
-        if how != Fsync::None {
-            self.file.sync_all()?;
-        }
         let Place { directory, name } = &self.place;
+        if how != Fsync::None
+            && let Err(error) = self.file.sync_all()
+        {
+            // What the disk has refused is taken for written from now on, and would be found right
+            // by whoever goes on with it (fsync(2), errors): all of it is to be sent again.
+            let _ = unlinkat(directory, &self.part_name[..], AtFlags::empty());
+            return Err(error.into());
+        }
         renameat(directory, &self.part_name[..], directory, &name[..])?;
         if how == Fsync::Full {
             fsync(directory)?;

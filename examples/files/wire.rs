@@ -24,7 +24,8 @@
 //! The *source* is whoever has the file, the *sink* whoever wants it. Both directions are one
 //! conversation: the sink asks about what it holds, 64 blocks at a time, until that ends or
 //! differs, and then wants the rest. The digest of a block is SHA-256 of its bytes; the digest of a
-//! file is SHA-256 of its length (8) and the digests of all blocks, so nothing is hashed twice.
+//! file is SHA-256 of the length of its path (8), its path as it was asked for, its length (8) and
+//! the digests of all blocks: nothing is hashed twice, and whole is only the file that was meant.
 //!
 //! Knows neither files nor connections.
 
