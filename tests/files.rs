@@ -98,9 +98,12 @@ impl Server {
     }
 
     fn spawn(mut command: Command) -> Server {
-        command
-            .args(["--listen", "127.0.0.1:0", "--fsync", "none"])
-            .stderr(Stdio::null());
+        command.args(["--listen", "127.0.0.1:0", "--fsync", "none"]);
+        Server::spawned(command)
+    }
+
+    fn spawned(mut command: Command) -> Server {
+        command.stderr(Stdio::null());
         let running = Running::spawn("files", command, 1);
         Server {
             address: running.address().to_owned(),
@@ -887,6 +890,119 @@ fn a_full_disk_is_told_and_the_server_goes_on() {
     assert!(!folder.there("large").exists());
     check(client(&server.address, "put", &[&folder.here("small")]), 0);
     assert_eq!(fs::read(folder.there("small")).unwrap(), b"small");
+}
+
+/// The same command, with a file system of 2 MiB of its own at `at`, on which `content` lies. Only
+/// this process and its own see it. `None` where nobody may have one.
+fn on_a_small_disk(at: &Path, content: &str, command: &Command) -> Option<Command> {
+    let own = |script: &str| {
+        let mut shell = Command::new("unshare");
+        shell.args(["--user", "--map-root-user", "--mount", "sh", "-ec", script]);
+        shell.arg("sh").arg(at);
+        shell
+    };
+    let mount = "mount -t tmpfs -o size=2m tmpfs \"$1\"";
+    if !own(mount)
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        eprintln!("no file system of its own may be had here: disks that are full are left out");
+        return None;
+    }
+    let mut shell = own(&format!(
+        "{mount}; cd \"$1\"; shift; {content}; exec \"$@\""
+    ));
+    shell
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_remove("RUST_LOG");
+    Some(shell)
+}
+
+#[test]
+fn a_disk_that_fills_up_keeps_what_it_has_and_the_upload_goes_on_when_there_is_room() {
+    let folder = Folder::new("no-space");
+    let content = Random(19).bytes(6 * BLOCK_LEN);
+    fs::write(folder.here("large"), &content).unwrap();
+    fs::write(folder.here("small"), "small").unwrap();
+    let mut serve = command("files", &["serve"]);
+    serve
+        .arg(folder.there(""))
+        .args(["--listen", "127.0.0.1:0"]);
+    let ballast = "head -c 1048576 /dev/zero >ballast; echo old >large";
+    let Some(serve) = on_a_small_disk(&folder.there(""), ballast, &serve) else {
+        return;
+    };
+    let server = Server::spawned(serve);
+    // Two of them at once: each is told of it, by name.
+    fs::write(folder.here("other"), &content).unwrap();
+    let both = [&*folder.here("large"), &folder.here("other")];
+    let text = check(client(&server.address, "put", &both), 1);
+    for name in ["large", "other"] {
+        let why = format!("{name}: the server says: no room for the file: No space left");
+        assert!(text.contains(&why), "{text}");
+    }
+    // What was there is there, what was not is not, and everybody else is served.
+    let list = check(client(&server.address, "ls", &[]), 0);
+    for line in [
+        "4 large\n",
+        "1048576 ballast\n",
+        " .large.part\n",
+        " .other.part\n",
+    ] {
+        assert!(list.contains(line), "{line}: {list}");
+    }
+    assert_eq!(list.lines().count(), 4, "{list}");
+    let mut get = client(&server.address, "get", &["large".as_ref()]);
+    get.arg("--into")
+        .arg(folder.here(""))
+        .args(["--fsync", "none"]);
+    fs::rename(folder.here("large"), folder.here("ours")).unwrap();
+    check(get, 0);
+    assert_eq!(fs::read(folder.here("large")).unwrap(), b"old\n");
+    fs::rename(folder.here("ours"), folder.here("large")).unwrap();
+    // There is room again. Blocks that have arrived are asked about, not sent again.
+    let disk = format!("/proc/{}/root", server.running.child.id());
+    let on_disk =
+        |name: &str| Path::new(&disk).join(&folder.there(name).as_os_str().to_str().unwrap()[1..]);
+    for name in ["ballast", ".other.part"] {
+        fs::remove_file(on_disk(name)).unwrap();
+    }
+    let mut peer = Peer::connect(&server.address);
+    peer.send(Message::Put {
+        len: content.len() as u64,
+        path: b"large",
+    });
+    let (kind, held) = peer.receive();
+    assert_eq!(kind, 0x11);
+    assert!(held.len() >= 32, "a block was kept");
+    drop(peer);
+    let put = || client(&server.address, "put", &[&folder.here("large")]);
+    while said(&put().output().unwrap()).contains("somebody else is writing it") {}
+    assert!(fs::read(on_disk("large")).unwrap() == content);
+    check(client(&server.address, "put", &[&folder.here("small")]), 0);
+    check(
+        client(&server.address, "verify", &[&folder.here("large")]),
+        0,
+    );
+}
+
+#[test]
+fn a_full_disk_on_this_side_is_told_too() {
+    let folder = Folder::new("no-space-here");
+    let server = Server::start(&folder.there(""), &[]);
+    let large = fs::File::create(folder.there("large")).unwrap();
+    large.set_len(3 << 20).unwrap();
+    let mut get = client(&server.address, "get", &["large".as_ref()]);
+    get.arg("--into").arg(folder.here(""));
+    let Some(get) = on_a_small_disk(&folder.here(""), ":", &get) else {
+        return;
+    };
+    let text = check(get, 1);
+    assert!(
+        text.contains("large: no room for the file: No space left"),
+        "{text}"
+    );
 }
 
 #[test]
