@@ -412,6 +412,32 @@ fn while_logins_flood_in_every_line_is_echoed_in_the_turn_in_which_it_comes() {
     assert_eq!(rig.work(), 32);
 }
 
+#[test]
+fn a_flood_from_one_address_is_refused_unheard_but_for_its_allowance() {
+    let mut rig = Rig::limited(32, 10);
+    let other = rig.connect_to(ECHO);
+    let (mut refused, mut asked) = (0, 0);
+    for round in 0..100 {
+        let peers: Vec<_> = (0..64).map(|_| rig.connect()).collect();
+        for peer in &peers {
+            peer.send(WRONG);
+        }
+        other.send(b"anybody\n");
+        rig.reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(other.received(), b"anybody\n", "round {round}");
+        for peer in &peers {
+            match heard(peer).as_str() {
+                "" => asked += 1,
+                "TOO MANY ATTEMPTS\n" => refused += 1,
+                answer => panic!("{answer}"),
+            }
+        }
+    }
+    // What was not asked was not hashed: nobody but the clerk does that.
+    assert_eq!((asked, refused), (10, 6400 - 10));
+    assert_eq!((rig.work(), rig.attempts.refused()), (10, 6390));
+}
+
 // --- The file of users ------------------------------------------------------------------------
 
 #[test]
