@@ -58,6 +58,17 @@ fn tags_are_those_of_rfc_4231_and_wycheproof() {
     }
 }
 
+#[test]
+fn the_tags_that_wycheproof_forged_are_refused() {
+    let vectors = lines::<3>(include_str!("hmac_sha256_invalid.txt"));
+    assert_eq!(vectors.len(), 108);
+    for (at, [key, message, forged]) in vectors.iter().enumerate() {
+        let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        let verdict = mac.chain_update(message).verify_truncated_left(forged);
+        assert!(verdict.is_err(), "line {at}");
+    }
+}
+
 /// Made from the tables in the documentation with the `hmac` of Python's library.
 #[test]
 fn sealed_frames_are_what_the_documentation_says() {
