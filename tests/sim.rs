@@ -35,6 +35,9 @@ mod hub;
 #[cfg(feature = "hub")]
 #[path = "sim/hub_client.rs"]
 mod hub_client;
+#[cfg(feature = "digest")]
+#[path = "sim/integrity.rs"]
+mod integrity;
 #[path = "sim/lines.rs"]
 mod lines;
 #[path = "sim/outages.rs"]

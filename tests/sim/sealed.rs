@@ -125,7 +125,7 @@ enum Progress {
 
 /// One connection as the adversary sees it.
 #[derive(Debug)]
-struct Tap {
+pub(crate) struct Tap {
     plan: Plan,
     progress: Progress,
     /// Frames that have passed each way, as they were sent.
@@ -133,15 +133,20 @@ struct Tap {
 }
 
 /// Frames of all connections.
-type Foreign = Rc<RefCell<[Vec<Vec<u8>>; 2]>>;
+pub(crate) type Foreign = Rc<RefCell<[Vec<Vec<u8>>; 2]>>;
 
 impl Tap {
-    fn new(plan: Plan) -> Tap {
+    pub(crate) fn draw(random: &mut Random) -> Tap {
         Tap {
-            plan,
+            plan: Plan::draw(random),
             progress: Progress::Untouched,
             seen: Default::default(),
         }
+    }
+
+    /// Which attack it was, if the receiver did not get what was sent.
+    pub(crate) fn attack_done(&self) -> Option<usize> {
+        matches!(self.progress, Progress::Done).then_some(self.plan.attack as usize)
     }
 
     fn is_attacked(&self, way: usize) -> bool {
@@ -214,19 +219,35 @@ fn flipped(mut frame: Vec<u8>, pick: usize) -> Vec<u8> {
 }
 
 /// One half of a connection through the adversary.
-struct Tapped {
+pub(crate) struct Tapped {
     tap: Rc<RefCell<Tap>>,
     foreign: Foreign,
     /// Which way goes what this half receives.
     way: usize,
+    /// Frames of that way which are of the handshake.
+    handshake: usize,
     unfinished: Vec<u8>,
 }
 
 impl Tapped {
+    /// Both halves; so many frames of each way are of a handshake.
+    pub(crate) fn both(
+        tap: &Rc<RefCell<Tap>>,
+        foreign: &Foreign,
+        handshake: [usize; 2],
+    ) -> [Tapped; 2] {
+        [TO_SERVER, TO_CLIENT].map(|way| Tapped {
+            tap: Rc::clone(tap),
+            foreign: Rc::clone(foreign),
+            way,
+            handshake: handshake[way],
+            unfinished: Vec::new(),
+        })
+    }
+
     /// The next whole frame: of the handshake at first, and then of `LengthPrefixed`.
     fn next_frame(&mut self) -> Option<Vec<u8>> {
-        let of_handshake = if self.way == TO_SERVER { 1 } else { 2 };
-        let is_handshake = self.tap.borrow().seen[self.way].len() < of_handshake;
+        let is_handshake = self.tap.borrow().seen[self.way].len() < self.handshake;
         let len = if is_handshake {
             1 + usize::from(*self.unfinished.first()?)
         } else {
@@ -276,13 +297,13 @@ struct Connection {
 
 impl Connection {
     fn draw(random: &mut Random) -> Connection {
-        let plan = Plan::draw(random);
+        let tap = Tap::draw(random);
         let sent = [(); 2].map(|()| {
             let count = random.length(&(0..=6));
             pieces(random, count, 3_000)
         });
         Connection {
-            tap: Rc::new(RefCell::new(Tap::new(plan))),
+            tap: Rc::new(RefCell::new(tap)),
             sent,
             notes: Default::default(),
             nonce: random_bytes(random),
@@ -361,12 +382,7 @@ fn listen_in(
     for (port, one) in (8..).zip(all) {
         let (watch, foreign, tap) = (watch.clone(), Rc::clone(&foreign), Rc::clone(&one.tap));
         let relay = move |_: &windlass::Peer| {
-            let [ahead, back] = [TO_SERVER, TO_CLIENT].map(|way| Tapped {
-                tap: Rc::clone(&tap),
-                foreign: Rc::clone(&foreign),
-                way,
-                unfinished: Vec::new(),
-            });
+            let [ahead, back] = Tapped::both(&tap, &foreign, [1, 2]);
             let to = Connect::new(to).name("to server").limits(patient());
             watch.over(Half::new(ahead, to, back, &watch))
         };
@@ -416,8 +432,9 @@ fn play(world: &mut World, carried: &mut Carried) -> Outcome {
     world.run_for(Duration::from_secs(36_000))?;
     for one in all.iter() {
         one.check(world)?;
-        let Tap { plan, progress, .. } = &*one.tap.borrow();
-        carried[plan.attack as usize] |= matches!(progress, Progress::Done);
+        if let Some(attack) = one.tap.borrow().attack_done() {
+            carried[attack] = true;
+        }
     }
     Ok(())
 }
