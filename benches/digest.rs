@@ -1,11 +1,19 @@
 //! What digests in frames cost on top of the digests: `Checked` beside SHA-256, `Sealed` beside
 //! HMAC-SHA-256 of the same bytes, in both directions.
 //!
-//! `cargo bench --features digest --bench digest` for time. To count instructions, run its binary
-//! as `BINARY count KIND ROUNDS`, KIND being one of `KINDS`: so many rounds of 16 messages of
-//! 16 KiB. Knows no network.
+//! `cargo bench --features digest --bench digest` for time; with `-- ratios [ROUNDS]` only for that
+//! of each kind over that of its bare digest, a minute of it: all kinds take turns within a round,
+//! the least of some tries counts, so that nobody else's work does, and what is told is the median
+//! of the rounds. To count instructions, run its binary as `BINARY count KIND ROUNDS`, KIND being
+//! one of `KINDS`: so many rounds of 16 messages of 16 KiB. Knows no network.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench has a clock; the rule is for the library"
+)]
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
@@ -15,6 +23,10 @@ use windlass::framing::{Checked, Decoder, Encoder, LengthPrefixed, Role, Sealed,
 use windlass::{LengthField, Outbox};
 
 const MESSAGES: usize = 16;
+const LENS: [usize; 4] = [64, 1024, 16 * 1024, 256 * 1024];
+/// How long one try of one kind takes, about, and how many there are in a round.
+const TRY: Duration = Duration::from_millis(20);
+const TRIES: usize = 8;
 const KEY: [u8; 32] = [7; 32];
 const KINDS: [&str; 6] = [
     "sha256",
@@ -99,6 +111,51 @@ where
     })
 }
 
+/// How long `count` rounds take.
+fn time(round: &mut dyn FnMut(), count: u32) -> Duration {
+    let began = Instant::now();
+    for _ in 0..count {
+        round();
+    }
+    began.elapsed()
+}
+
+/// The least time of each kind, of several tries that take turns.
+fn least(kinds: &mut [Box<dyn FnMut()>], count: u32) -> Vec<Duration> {
+    let mut least = vec![Duration::MAX; kinds.len()];
+    for _ in 0..TRIES {
+        for (least, round) in least.iter_mut().zip(&mut *kinds) {
+            *least = time(round, count).min(*least);
+        }
+    }
+    least
+}
+
+/// The time of each kind over that of its bare digest.
+fn print_ratios(rounds_count: usize) {
+    println!("times the bare digest: median of {rounds_count} rounds (least to most)");
+    for len in LENS {
+        let mut kinds = KINDS.map(|kind| rounds(kind, len));
+        let once = least(&mut kinds, 1)[0].max(Duration::from_nanos(1));
+        let count = (TRY.as_nanos() / once.as_nanos()).clamp(1, 1_000_000) as u32;
+        let mut ratios = vec![Vec::new(); KINDS.len()];
+        for _ in 0..rounds_count {
+            let took = least(&mut kinds, count);
+            for (at, ratios) in ratios.iter_mut().enumerate() {
+                // Each bare digest stands before what is made with it.
+                let bare = took[at / 3 * 3];
+                ratios.push(took[at].as_secs_f64() / bare.as_secs_f64());
+            }
+        }
+        for (kind, ratios) in KINDS.iter().zip(&mut ratios) {
+            ratios.sort_unstable_by(f64::total_cmp);
+            let (least, most) = (ratios[0], ratios[rounds_count - 1]);
+            let median = ratios[rounds_count / 2];
+            println!("{len:7} bytes  {kind:15} {median:.3} ({least:.3} to {most:.3})");
+        }
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let [_, command, kind, count] = &args[..]
@@ -110,8 +167,14 @@ fn main() {
         }
         return;
     }
+    if let [_, command, rest @ ..] = &args[..]
+        && command == "ratios"
+    {
+        let rounds = rest.first().and_then(|rounds| rounds.parse().ok());
+        return print_ratios(rounds.unwrap_or(15).max(1));
+    }
     let mut criterion = Criterion::default().configure_from_args();
-    for len in [64, 1024, 16 * 1024, 256 * 1024] {
+    for len in LENS {
         let mut group = criterion.benchmark_group(format!("{len} bytes"));
         group.throughput(Throughput::Bytes((MESSAGES * len) as u64));
         for kind in KINDS {

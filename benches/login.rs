@@ -1,15 +1,16 @@
 //! What logins do to others on the same reactor: how long an echo takes while nobody logs in, while
-//! 1,000 bad logins come in a second, and, to show that it would be seen, while 20 in a second are
-//! hashed in a callback, as nobody should.
+//! 1,000 bad logins come in a second from as many addresses, while they come from one, and, to show
+//! that it would be seen, while 20 in a second are hashed in a callback, as nobody should.
 //!
-//! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the three take turns, for
-//! so many seconds each. The reactor has the first core, all else the second, the clerk as well:
-//! what is measured is the loop, and not who gets a core. Every login has an address of its own
-//! (127.0.0.0/8, which is Linux's), so that it is the clerk's desk that refuses, not the limit for
-//! each address. Knows the example's parts.
+//! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the four take turns, for
+//! so many seconds each. Who has which core is said in `common/beside.rs`; the flood and the clerk
+//! share the second one. Addresses are those of 127.0.0.0/8 (which is Linux's): where each login
+//! has its own, it is the clerk's desk that refuses; where all have one, its allowance does, and
+//! nothing is hashed but that. Knows the example's parts.
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "a bench has threads and a clock; the rules are for the library"
 )]
 
@@ -21,6 +22,8 @@ mod example {
     pub(crate) mod users;
 }
 
+#[path = "common/beside.rs"]
+mod beside;
 #[path = "common/machine.rs"]
 mod machine;
 
@@ -37,8 +40,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use windlass::protocol::auth::Attempts;
-use windlass::{Context, Echo, Error, Lines, Protocol, Reactor, Remote};
+use windlass::{Context, Error, Lines, Protocol, Reactor, Remote};
 
+use beside::{Arm, Echoes, Turns, wait_until};
 use example::clerk::{self, Desk};
 use example::door::Door;
 use example::users::{Users, hash};
@@ -48,13 +52,6 @@ use machine::Core;
 const FLOOD: u32 = 1000;
 /// … and where each is hashed in a callback.
 const ON_LOOP: u32 = 20;
-/// Echoes in a second.
-const ECHOES: u32 = 1000;
-const LINE: [u8; 64] = {
-    let mut line = [b'x'; 64];
-    line[63] = b'\n';
-    line
-};
 
 /// What not to do.
 struct OnLoop(Rc<Users>);
@@ -72,31 +69,36 @@ impl Protocol for OnLoop {
 /// Where the three listen: echo, login, login in a callback.
 type Started = ([SocketAddr; 3], Remote);
 
-fn serve(text: &str, cores: Option<[Core; 2]>, started: &Sender<Started>) -> Result<(), Error> {
+fn serve(
+    text: &str,
+    cores: Option<[Core; 2]>,
+    turns: &Turns,
+    started: &Sender<Started>,
+) -> Result<(), Error> {
     let users = || Users::parse(text).expect("it was just made");
     let mut reactor = Reactor::new()?;
     let (desk, questions) = Desk::new(32);
     let (attempts, on_loop) = (Attempts::default(), Rc::new(users()));
     let any = "127.0.0.1:0";
     let listeners = [
-        reactor.listen(any, |_| Echo::<Lines>::default())?,
         reactor.listen(any, move |peer| Door::open(&desk, &attempts, peer))?,
         reactor.listen(any, move |_| OnLoop(Rc::clone(&on_loop)))?,
     ];
-    let addresses = listeners.map(|listener| {
+    let [login, on_loop] = listeners.map(|listener| {
         let address = reactor.local_addr(listener).expect("it listens");
         address.as_ip().expect("TCP")
     });
+    let echo = beside::listen(&mut reactor)?;
     let (remote, users) = (reactor.remote()?, users());
     started
-        .send((addresses, remote.clone()))
+        .send(([echo, login, on_loop], remote.clone()))
         .expect("somebody waits for it");
     thread::spawn(move || clerk::work(&questions, &users, &remote));
     // After the clerk was begun, who stays on the other one.
     if let Some([core, _]) = cores {
-        machine::pin(core).expect("it is one of ours");
+        beside::pin(core);
     }
-    reactor.run()
+    turns.run(&mut reactor)
 }
 
 /// How often which answer came.
@@ -105,17 +107,28 @@ struct Answers {
     sent: u32,
     denied: u32,
     busy: u32,
+    too_many: u32,
     other: u32,
 }
 
-/// Logs in `rate` times a second until told to stop, each time with another address.
-fn flood(to: SocketAddr, rate: u32, first: u32, is_over: &AtomicBool) -> Answers {
+/// Who logs in, how often in a second, and from where.
+#[derive(Clone, Copy)]
+struct Flood {
+    to: SocketAddr,
+    rate: u32,
+    /// All from this address, instead of one of its own each.
+    from: Option<Ipv4Addr>,
+}
+
+/// Logs in until told to stop.
+fn flood(Flood { to, rate, from }: Flood, first: u32, is_over: &AtomicBool) -> Answers {
     let mut answers = Answers::default();
     let mut open = VecDeque::new();
     let began = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         wait_until(began + Duration::from_secs(1) * answers.sent / rate);
-        open.push_back(log_in(to, first + answers.sent));
+        let own = Ipv4Addr::from(0x7f01_0000 + (first + answers.sent) % 0x00fe_0000);
+        open.push_back(log_in(to, from.unwrap_or(own)));
         answers.sent += 1;
         // Time enough for an answer.
         if open.len() > 2 * rate as usize {
@@ -128,11 +141,10 @@ fn flood(to: SocketAddr, rate: u32, first: u32, is_over: &AtomicBool) -> Answers
     answers
 }
 
-fn log_in(to: SocketAddr, number: u32) -> TcpStream {
+fn log_in(to: SocketAddr, from: Ipv4Addr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let ours = Ipv4Addr::from(0x7f01_0000 + number % 0x00fe_0000);
     socket
-        .bind(&SocketAddr::from((ours, 0)).into())
+        .bind(&SocketAddr::from((from, 0)).into())
         .expect("all of 127.0.0.0/8 is this host");
     socket.connect(&to.into()).expect("it listens");
     let mut stream = TcpStream::from(socket);
@@ -147,6 +159,7 @@ impl Answers {
         match stream.read(&mut answer).map(|len| &answer[..len]) {
             Ok(b"DENIED\n") => self.denied += 1,
             Ok(b"BUSY\n") => self.busy += 1,
+            Ok(b"TOO MANY ATTEMPTS\n") => self.too_many += 1,
             _ => self.other += 1,
         }
         // Ports are not kept back for a minute each.
@@ -160,97 +173,71 @@ impl fmt::Display for Answers {
             sent,
             denied,
             busy,
+            too_many,
             other,
         } = self;
         write!(
             f,
-            "{sent} logins: {denied} denied, {busy} busy, {other} otherwise"
+            "{sent} logins: {denied} hashed and denied, {busy} busy, {too_many} too many, \
+             {other} otherwise"
         )
     }
-}
-
-/// Answers whether there was anything to wait for.
-fn wait_until(at: Instant) -> bool {
-    let left = at.saturating_duration_since(Instant::now());
-    thread::sleep(left);
-    !left.is_zero()
-}
-
-/// How long echoes take: microseconds, in order. If one is late, so are the next ones that are due.
-fn echo(stream: &mut TcpStream, duration: Duration) -> Vec<u128> {
-    let count = ECHOES * duration.as_secs() as u32;
-    let began = Instant::now();
-    let mut took: Vec<_> = (0..count)
-        .map(|at| {
-            let due = began + Duration::from_secs(1) * at / ECHOES;
-            let since = if wait_until(due) { Instant::now() } else { due };
-            stream.write_all(&LINE).expect("it listens");
-            stream.read_exact(&mut [0; LINE.len()]).expect("an echo");
-            since.elapsed().as_micros()
-        })
-        .collect();
-    took.sort_unstable();
-    took
-}
-
-/// The median of the rounds, and their spread.
-fn spread(mut values: Vec<u128>) -> String {
-    values.sort_unstable();
-    let (least, most) = (values[0], values[values.len() - 1]);
-    format!("{} ({least} to {most})", values[values.len() / 2])
 }
 
 fn main() {
     // `cargo bench` says `--bench`.
     let mut numbers = env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let rounds: u32 = numbers.next().unwrap_or(10).max(1);
-    let duration = Duration::from_secs(numbers.next().unwrap_or(3).max(1).into());
+    let duration = Duration::from_secs(numbers.next().unwrap_or(2).max(1).into());
 
     let users = format!("anne:{}\n", hash(b"correct horse").expect("it fits"));
-    let cores = machine::two_cores().expect("the system tells");
-    match cores {
-        Some([_, others]) => machine::pin(others).expect("it is one of ours"),
-        None => println!("login: there is one core only, which all share"),
-    }
+    let (cores, turns) = (beside::cores(), Turns::default());
     let (started, start) = channel();
-    let server = thread::spawn(move || serve(&users, cores, &started).expect("it serves"));
+    let noted = turns.clone();
+    let server = thread::spawn(move || serve(&users, cores, &noted, &started).expect("it serves"));
     let ([address, login, on_loop], remote) = start.recv().expect("it starts");
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_nodelay(true).expect("TCP");
+    let mut echoes = Echoes::new(address, &turns, cores);
 
-    let arms = [
-        ("nobody logs in", None),
-        ("1,000 bad logins/s", Some((login, FLOOD))),
-        ("20/s in a callback", Some((on_loop, ON_LOOP))),
+    let logins = |to, rate, from| Some(Flood { to, rate, from });
+    let one = Some(Ipv4Addr::new(127, 0, 0, 9));
+    let floods = [
+        None,
+        logins(login, FLOOD, None),
+        logins(login, FLOOD, one),
+        logins(on_loop, ON_LOOP, None),
     ];
-    let (mut p50, mut p99) = (vec![Vec::new(); arms.len()], vec![Vec::new(); arms.len()]);
+    let mut arms = [
+        "nobody logs in",
+        "1,000/s, bad",
+        "1,000/s of one address",
+        "20/s in a callback",
+    ]
+    .map(Arm::new);
     let mut first = 0;
-    for round in 1..=rounds {
-        for (arm, (name, logins)) in arms.into_iter().enumerate() {
+    for _ in 0..rounds {
+        for (arm, logins) in arms.iter_mut().zip(floods) {
             let is_over = AtomicBool::new(false);
-            let (took, answers) = thread::scope(|scope| {
-                let flood = logins.map(|(to, rate)| {
+            let answers = thread::scope(|scope| {
+                let flood = logins.map(|logins| {
                     let is_over = &is_over;
-                    scope.spawn(move || flood(to, rate, first, is_over))
+                    scope.spawn(move || {
+                        if let Some([_, others]) = cores {
+                            beside::pin(others);
+                        }
+                        flood(logins, first, is_over)
+                    })
                 });
-                let took = echo(&mut stream, duration);
+                echoes.run(duration, arm);
                 is_over.store(true, Ordering::Relaxed);
                 let answers = flood.map(|flood| flood.join().expect("no panic"));
-                (took, answers.unwrap_or_default())
+                answers.unwrap_or_default()
             });
             first += answers.sent;
-            let at = |percent| took[(took.len() - 1) * percent / 100];
-            p50[arm].push(at(50));
-            p99[arm].push(at(99));
-            let echoes = [50, 99, 100].map(at);
-            println!("{round:2} {name:20} p50, p99, most: {echoes:?} us; {answers}");
+            arm.say(answers);
         }
     }
-    println!("median of {rounds} rounds (least to most), in microseconds:");
-    for (((name, _), p50), p99) in arms.into_iter().zip(p50).zip(p99) {
-        println!("   {name:20} p50 {:24} p99 {}", spread(p50), spread(p99));
-    }
+    beside::conclude(&arms);
     remote.shutdown(Duration::from_secs(1));
-    drop(stream);
+    drop(echoes);
     server.join().expect("an orderly end");
 }
