@@ -737,6 +737,14 @@ fn no_path_leaves_the_root() {
         let (kind, _) = server.ask(Message::List { path });
         assert_eq!(kind, 0x2f, "{}", path.escape_ascii());
     }
+    // Nothing is written to what has another name, elsewhere.
+    fs::hard_link(folder.here("secret"), folder.there(".hard.part")).unwrap();
+    let hard = Message::Put {
+        len: 1,
+        path: b"hard",
+    };
+    check_refused(server.ask(hard), Code::Outside);
+    assert_eq!(fs::read(folder.here("secret")).unwrap(), b"secret");
     // What is put under the name of a link replaces the link, not what it leads to.
     fs::write(folder.here("out"), "new").unwrap();
     check(client(&server.address, "put", &[&folder.here("out")]), 0);
@@ -1024,6 +1032,8 @@ fn what_may_not_be_written_is_told_and_the_server_goes_on() {
         check(client(&server.address, "ls", &[]), 0);
     }
     // And on this side.
+    let text = check(client(&server.address, "put", &[&folder.here("")]), 1);
+    assert!(text.contains("it is not a file"), "{text}");
     let mut get = client(&server.address, "get", &["none".as_ref()]);
     get.args(["--into", "/nowhere"]);
     assert!(check(get, 1).contains("there is no such file"));

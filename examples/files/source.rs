@@ -15,7 +15,7 @@ use windlass::{Context, Sent};
 use super::digest::{
     Digest, Hashing, Root, Slices, block_count, block_len, block_start, digest_of,
 };
-use super::refusal::Refusal;
+use super::refusal::{Code, Refusal};
 use super::step::Next;
 use super::wire::{BLOCK_HEADER_LEN, Message, Stretch, Wire, complete_block};
 
@@ -48,6 +48,9 @@ impl Source {
     /// The file that has, or is to have, that path on the server.
     pub(crate) fn new(file: File, path: &[u8], slices: &Slices) -> Result<Source, Refusal> {
         let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(Refusal::new(Code::NotAFile, "it is not a file"));
+        }
         Ok(Source {
             root: Root::new(path, metadata.len()),
             file: Arc::new(file),

@@ -205,6 +205,13 @@ impl Place {
         let file = File::from(openat(&self.directory, &part_name[..], flags, mode)?);
         let ours = fstat(&file)?;
         only_files(FileType::from_raw_mode(ours.st_mode))?;
+        if ours.st_nlink > 1 {
+            // What is written to it would be found elsewhere as well.
+            return Err(Refusal::new(
+                Code::Outside,
+                "its part has another name, too",
+            ));
+        }
         let busy = || Refusal::new(Code::Busy, "somebody else is writing it");
         // The kernel lets go of it however we end.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
