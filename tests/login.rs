@@ -506,7 +506,8 @@ fn hash(arguments: &[&str], password: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(password).unwrap();
+    // Where the name alone is wrong, it may have ended before.
+    let _ = child.stdin.take().unwrap().write_all(password);
     child.wait_with_output().unwrap()
 }
 
