@@ -7,9 +7,11 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use windlass::net::{Address, Bind, Memory, MemoryPeerDatagram};
 use windlass::{
     CloseReason, Datagram, DatagramContext, DatagramLimits, DatagramProtocol, Echo, Intents,
@@ -295,6 +297,47 @@ fn that_nobody_receives_is_an_event_that_names_the_destination_and_ends_nothing(
 }
 
 #[test]
+fn what_the_os_refuses_is_an_event_that_names_the_destination_and_ends_nothing() {
+    let mut rig = Rig::new(DatagramLimits::default());
+    let to = rig.anne.local_addr();
+    for errno in [Errno::MSGSIZE, Errno::NETUNREACH, Errno::HOSTUNREACH] {
+        let code = errno.raw_os_error();
+        rig.memory.refuse_datagrams(&home(), &[code]);
+        rig.say(&format!("to {to}"));
+        let why = io::Error::from_raw_os_error(code);
+        assert_eq!(rig.take()[1], format!("error a datagram to {to}: {why}"));
+        assert_eq!(rig.heard(), [""; 0]);
+        rig.say(&format!("to {to}"));
+        assert_eq!(rig.heard(), ["sent"]);
+        assert_eq!(rig.take().len(), 1);
+    }
+    let stats = rig.reactor.datagram_stats(rig.token).unwrap();
+    assert_eq!((stats.sent, stats.send_errors), (3, 3));
+}
+
+#[test]
+fn what_finds_no_memory_in_the_kernel_waits_and_leaves_in_order() {
+    let mut rig = Rig::new(DatagramLimits::default());
+    let codes = [Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
+    rig.memory.refuse_datagrams(&home(), &codes);
+    rig.say("flood 3");
+    assert_eq!(rig.heard(), [""; 0]);
+    let queued = |rig: &Rig| rig.reactor.datagram_stats(rig.token).unwrap().queued;
+    // No event says when to try again: a timer does.
+    let mut tries = 0;
+    while queued(&rig) > 0 {
+        assert_eq!(queued(&rig), 3);
+        rig.reactor.turn(None).unwrap();
+        tries += 1;
+    }
+    assert_eq!(rig.heard(), ["0", "1", "2"]);
+    assert_eq!(tries, codes.len());
+    assert_eq!(rig.take(), ["flood 3", "3 0 0"]);
+    let stats = rig.reactor.datagram_stats(rig.token).unwrap();
+    assert_eq!((stats.sent, stats.send_errors), (3, 0));
+}
+
+#[test]
 fn a_broadcast_without_permission_is_an_event() {
     let mut rig = Rig::new(DatagramLimits::default());
     for to in ["10.0.0.255:8", "255.255.255.255:8"] {
@@ -503,11 +546,16 @@ fn others_send_by_a_socket_and_open_one() {
 }
 
 #[test]
-fn a_flood_to_one_socket_does_not_starve_another() {
+fn a_flood_to_one_socket_starves_neither_another_nor_a_stream() {
     let mut rig = Rig::new(DatagramLimits::default());
     rig.reactor
         .bind("10.0.0.1:70", Echo::<Raw>::default())
         .unwrap();
+    let streams = "10.0.0.1:71".parse().unwrap();
+    rig.reactor
+        .listen("10.0.0.1:71", |_| Echo::<Raw>::default())
+        .unwrap();
+    let stream = rig.memory.connect_peer(&streams).unwrap();
     rig.turns();
     for _ in 0..3000 {
         rig.anne.send_to(&home(), b"x").unwrap();
@@ -515,8 +563,10 @@ fn a_flood_to_one_socket_does_not_starve_another() {
     rig.anne
         .send_to(&"10.0.0.1:70".parse().unwrap(), b"ahoy")
         .unwrap();
+    stream.send(b"heave");
     rig.reactor.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(rig.heard(), ["ahoy"]);
+    assert_eq!(stream.received(), b"heave");
     assert_eq!(rig.take().len(), 1024);
     rig.turns();
     assert_eq!(rig.take().len(), 3000 - 1024);

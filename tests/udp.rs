@@ -511,6 +511,60 @@ fn a_panic_within_a_train_leaves_none_uncounted_that_was_delivered() {
     assert_eq!((service.frames, service.bytes_in), (3, 5 * 5));
 }
 
+#[cfg(target_os = "linux")]
+thread_local! {
+    /// What the library has warned of.
+    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(target_os = "linux")]
+struct Warnings;
+
+#[cfg(target_os = "linux")]
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            WARNINGS.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_buffer_that_the_kernel_makes_smaller_is_read_back_so_and_warned_of() {
+    log::set_logger(&Warnings).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let asked_len = 1 << 30;
+    let options = DatagramOptions {
+        recv_buffer: Some(asked_len),
+        send_buffer: Some(asked_len),
+        ..DatagramOptions::default()
+    };
+    let mut reactor = Reactor::new().unwrap();
+    let bind = Bind::on("127.0.0.1:0").unwrap().options(options);
+    let token = reactor.bind(bind, Discard).unwrap();
+    let granted = reactor.datagram_options(token).unwrap();
+    let granted = [
+        ("receive", granted.recv_buffer),
+        ("send", granted.send_buffer),
+    ];
+    let expected = granted.map(|(name, len)| {
+        let granted_len = len.unwrap();
+        assert!(
+            granted_len < asked_len,
+            "this kernel grants {asked_len} bytes"
+        );
+        format!("{name} buffer: {asked_len} bytes asked for, {granted_len} granted")
+    });
+    assert_eq!(WARNINGS.take(), expected);
+}
+
 /// What the kernel has dropped for want of room in the socket's buffer.
 #[cfg(target_os = "linux")]
 fn dropped(port: u16) -> u64 {

@@ -49,6 +49,16 @@ impl Memory {
         world.post.hold(of, is_held);
         world.collect_post();
     }
+
+    /// Refuses what the datagram sockets at an address send next: once with each of these errors,
+    /// which are numbers of the OS's (errno(3)).
+    pub fn refuse_datagrams(&self, of: &Address, errors: &[i32]) {
+        let mut world = self.world();
+        let all = world.post.sockets.iter_mut();
+        for (_, mailbox) in all.filter(|(_, mailbox)| mailbox.address == *of) {
+            mailbox.refusals.extend(errors);
+        }
+    }
 }
 
 impl Datagrams for Memory {

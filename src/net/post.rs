@@ -40,6 +40,8 @@ pub(super) struct Mailbox {
     pub(super) dropped: u64,
     /// Whether it takes nothing that is sent.
     is_held: bool,
+    /// The OS's errors that refuse what is sent next, one each.
+    pub(super) refusals: VecDeque<i32>,
     is_shared: bool,
     pub(super) token: Option<Token>,
     wants_read: bool,
@@ -90,6 +92,7 @@ impl Post {
             capacity: CAPACITY,
             dropped: 0,
             is_held: false,
+            refusals: VecDeque::new(),
             is_shared,
             token,
             wants_read: true,
@@ -127,6 +130,9 @@ impl Post {
         if mailbox.is_held {
             mailbox.wants_write = true;
             return Err(ErrorKind::WouldBlock.into());
+        }
+        if let Some(code) = mailbox.refusals.pop_front() {
+            return Err(io::Error::from_raw_os_error(code));
         }
         let to = transmit.to.or(mailbox.peer.as_ref()).cloned();
         let to = to.ok_or_else(|| io::Error::from_raw_os_error(socket::EDESTADDRREQ))?;
