@@ -15,6 +15,8 @@ mod client;
 mod datagrams;
 #[path = "sim/echo.rs"]
 mod echo;
+#[path = "sim/floods.rs"]
+mod floods;
 #[path = "sim/forward.rs"]
 mod forward;
 #[path = "sim/found.rs"]

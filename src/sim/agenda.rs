@@ -29,8 +29,8 @@ pub(super) enum Happening {
     Tell { end: EndId },
     /// The event of a listener, promised or withheld.
     TellListener { port: usize, serial: u32 },
-    /// Something that is sent between datagram sockets lands.
-    Land { flight: usize },
+    /// Something between datagram sockets has got through a stretch of its way.
+    Pass { flight: usize },
     /// As `Promise`, to a datagram socket.
     DatagramPromise { socket: DatagramId, readable: bool },
     /// The event of a datagram socket that was withheld is told.

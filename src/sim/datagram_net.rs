@@ -95,7 +95,9 @@ mod tests {
     use std::cell::RefCell;
     use std::net::SocketAddr;
     use std::rc::Rc;
+    use std::time::Duration;
 
+    use super::super::fates::Fates;
     use super::super::faults::Faults;
     use super::*;
     use crate::token::Tokens;
@@ -152,6 +154,30 @@ mod tests {
                 fabric.now = at;
                 fabric.happen();
             }
+        }
+
+        /// Lets one thing happen.
+        fn step(&mut self) {
+            let mut fabric = self.fabric.borrow_mut();
+            fabric.now = fabric.agenda.next_at().expect("something is under way");
+            fabric.happen();
+        }
+
+        /// Whether a host's poller has something to tell.
+        fn is_told(&self, host: usize) -> bool {
+            !self.fabric.borrow().hosts[host].ready.is_empty()
+        }
+
+        /// Sends until there is no room, and answers how often that went well.
+        #[track_caller]
+        fn fill(&mut self, host: usize, from: &mut SimDatagram, to: &str, bytes: &[u8]) -> usize {
+            for count in 0..1_000 {
+                if let Err(error) = self.send(host, from, to, bytes) {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return count;
+                }
+            }
+            panic!("there is always room");
         }
 
         /// What a socket receives until it would block.
@@ -263,8 +289,8 @@ mod tests {
         }
         for _ in 0..500 {
             sea.send(0, &mut anne, "10.0.0.2:9", &[b'x'; 1000]).unwrap();
+            sea.settle();
         }
-        sea.settle();
         let received = sea.received(1, &mut bert).len() as u64;
         assert_eq!(received + sea.nets[1].dropped(&bert), 501);
         assert!(received < 501);
@@ -316,4 +342,133 @@ mod tests {
         assert_eq!((received.len, received.datagram_len), (5, 10));
         assert_eq!(&buf, b"heave");
     }
+
+    /// A socket that holds four datagrams of 36 bytes, on a line that takes one in 36 ms.
+    fn narrow() -> (Sea, SimDatagram) {
+        let mut sea = Sea::new(Faults {
+            bandwidth: Some(1000),
+            send_buffer_len: Some(400..=400),
+            ..Faults::none()
+        });
+        let anne = sea.open(0, "10.0.0.1:7");
+        (sea, anne)
+    }
+
+    #[test]
+    fn a_full_send_buffer_takes_nothing_and_tells_once_when_half_of_it_has_left() {
+        let (mut sea, mut anne) = narrow();
+        let mut bert = sea.open(1, "10.0.0.2:9");
+        assert_eq!(sea.fill(0, &mut anne, "10.0.0.2:9", &[7; 36]), 4);
+        // One departs and arrives, and another one departs.
+        for _ in 0..2 {
+            sea.step();
+            assert!(!sea.is_told(0));
+        }
+        sea.step();
+        assert!(sea.is_told(0));
+        assert_eq!(sea.fill(0, &mut anne, "10.0.0.2:9", &[7; 36]), 2);
+        sea.settle();
+        assert_eq!(sea.received(1, &mut bert).len(), 6);
+        assert_eq!(sea.fabric.borrow().hosts[0].ready.len(), 1);
+        assert_eq!(
+            sea.fabric.borrow().now,
+            MILLIS * 36 * 6 + Duration::from_micros(20)
+        );
+    }
+
+    #[test]
+    fn a_datagram_that_is_longer_than_the_send_buffer_is_sent_alone() {
+        let (mut sea, mut anne) = narrow();
+        let mut bert = sea.open(1, "10.0.0.2:9");
+        for len in [1000, 1] {
+            assert_eq!(sea.fill(0, &mut anne, "10.0.0.2:9", &vec![7; 1000]), 1);
+            let error = sea.send(0, &mut anne, "10.0.0.2:9", &vec![7; len]);
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::WouldBlock);
+            sea.settle();
+            assert_eq!(sea.received(1, &mut bert).len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_is_sent_after_a_close_and_lost_when_the_power_fails() {
+        for fails in [false, true] {
+            let (mut sea, mut anne) = narrow();
+            let mut bert = sea.open(1, "10.0.0.2:9");
+            let count = sea.fill(0, &mut anne, "10.0.0.2:9", &[7; 36]) as u64;
+            if fails {
+                sea.fabric.borrow_mut().lose_unsent(0);
+            }
+            sea.nets[0].close_datagram(anne);
+            let (received, lost) = if fails { (0, count) } else { (count, 0) };
+            let under_way = sea.fabric.borrow().fates_so_far().under_way;
+            assert_eq!(under_way, count);
+            sea.settle();
+            assert_eq!(sea.received(1, &mut bert).len() as u64, received);
+            let expected = Fates {
+                sent: count,
+                copies: count,
+                received,
+                lost_to_outage: lost,
+                ..Fates::default()
+            };
+            assert_eq!(sea.fabric.borrow().fates_so_far(), expected);
+        }
+    }
+
+    #[test]
+    fn a_network_card_without_buffers_refuses_and_no_event_follows() {
+        let mut sea = Sea::new(Faults {
+            congest: 1.0,
+            ..Faults::none()
+        });
+        let mut anne = sea.open(0, "10.0.0.1:7");
+        let error = sea.send(0, &mut anne, "10.0.0.2:9", b"ahoy").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(super::super::errno::NO_BUFFERS));
+        sea.settle();
+        assert!(!sea.is_told(0));
+    }
+
+    #[test]
+    fn every_datagram_is_received_or_lost_for_a_reason() {
+        let mut sea = Sea::new(Faults {
+            lose_datagram: 0.2,
+            repeat_datagram: 0.2,
+            ..Faults::none()
+        });
+        let mut anne = sea.open(0, "10.0.0.1:7");
+        let small = DatagramOptions {
+            recv_buffer: Some(1000),
+            ..DatagramOptions::default()
+        };
+        let bind = Bind::on("10.0.0.2:9").unwrap().options(small);
+        let mut bert = sea.bind(1, &bind).unwrap();
+        let carl = sea.open(2, "10.0.0.3:9");
+        sea.fabric.borrow_mut().cuts.insert((0, 2));
+        for to in ["10.0.0.2:9", "10.0.0.2:8", "10.0.0.77:9", "10.0.0.3:9"] {
+            for _ in 0..50 {
+                sea.send(0, &mut anne, to, b"ahoy").unwrap();
+            }
+        }
+        sea.settle();
+        let received = sea.received(1, &mut bert).len() as u64;
+        sea.fabric.borrow_mut().cuts.clear();
+        while sea.fabric.borrow().fates_so_far().under_way == 0 {
+            sea.send(0, &mut anne, "10.0.0.3:9", b"ahoy").unwrap();
+            sea.settle();
+        }
+        sea.nets[2].close_datagram(carl);
+        let fates = sea.fabric.borrow().fates_so_far();
+        assert_eq!((fates.received, fates.under_way), (received, 0));
+        assert_eq!(fates.copies, fates.received + fates.lost());
+        let reasons = [
+            fates.lost_by_chance,
+            fates.lost_to_partition,
+            fates.lost_unclaimed,
+            fates.lost_for_room,
+            fates.lost_unread,
+        ];
+        assert!(reasons.iter().all(|count| *count > 0), "{fates:?}");
+    }
+
+    const MILLIS: Duration = Duration::from_millis(1);
 }

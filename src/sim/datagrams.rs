@@ -1,26 +1,24 @@
-//! Simulated datagram sockets: what sending and receiving do, and what becomes of a datagram on
-//! its way.
+//! Simulated datagram sockets: how they are opened, what receiving does, and what is promised to
+//! whoever waits.
 //!
-//! Knows hosts and the agenda. How readiness is told is `readiness.rs`; what a reactor calls is
-//! `datagram_net.rs`.
+//! Knows hosts and the agenda. What sending does is `sending.rs`, how readiness is told is
+//! `readiness.rs`; what a reactor calls is `datagram_net.rs`.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::agenda::Happening;
 use super::end::{Ear, Service};
-use super::errno;
 use super::fabric::{Fabric, Listener};
+use super::fates::Loss;
 use super::flight::{Letter, is_broadcast};
+use super::sending::SendBuffer;
 use super::trace::{What, digest};
 use crate::limits::Limits;
 use crate::net::{
     Address, Batching, Bind, DatagramOptions, Ecn, Membership, Readiness, Received, Report,
-    Transmit,
 };
 use crate::token::Token;
 
@@ -39,10 +37,13 @@ pub(super) struct DatagramSocket {
     pub(super) dropped: u64,
     /// Datagrams that may be sent at once.
     pub(super) max_train: usize,
+    pub(super) outbound: SendBuffer,
+    /// The last send found no buffer below the socket: its owner tries again by itself.
+    pub(super) is_congested: bool,
     groups: Vec<Membership>,
     /// Others may have the same address.
     is_shared: bool,
-    inbound: VecDeque<Letter>,
+    pub(super) inbound: VecDeque<Letter>,
     /// Bytes of `inbound`, overhead included. Invariant: at most `capacity`.
     inbound_len: usize,
     capacity: usize,
@@ -113,6 +114,8 @@ impl Fabric {
             Some(Batching::Off) => 1,
             _ => [1, 4, 64][self.random.below(3)],
         };
+        let lens = self.faults.send_buffer_len.clone();
+        let most = lens.map(|lens| self.random.length(&lens));
         let key = self.datagrams.insert(DatagramSocket {
             serial,
             host,
@@ -130,6 +133,8 @@ impl Fabric {
             },
             dropped: 0,
             max_train: trains,
+            outbound: SendBuffer::new(most.or(bind.options.send_buffer)),
+            is_congested: false,
             groups: bind.memberships.clone(),
             is_shared,
             inbound: VecDeque::new(),
@@ -175,6 +180,7 @@ impl Fabric {
             received.datagram_len = received.len;
         }
         self.hosts[host].progress += 1;
+        self.fates.received += most as u64;
         let bytes = digest(&buf[..received.len]);
         self.log_bytes(host, token, What::Receive, received.len as u64, bytes);
         Ok(received)
@@ -207,52 +213,8 @@ impl Fabric {
         count
     }
 
-    pub(super) fn transmit(&mut self, id: DatagramId, transmit: &Transmit<'_>) -> io::Result<()> {
-        let (host, token) = self.use_datagram(id);
-        self.tell_report(id)?;
-        let socket = &self.datagrams[id.key as usize];
-        let to = transmit.to.or(socket.peer.as_ref()).cloned();
-        let to = to.ok_or_else(|| errno::error(errno::NO_DESTINATION))?;
-        let segment_len = transmit.segment_len.unwrap_or(transmit.bytes.len()).max(1);
-        let count = transmit.bytes.len().div_ceil(segment_len).max(1);
-        let max_len = self.faults.max_datagram.unwrap_or(MAX_LEN).min(MAX_LEN);
-        let longest = segment_len.min(transmit.bytes.len());
-        if count > socket.max_train || longest > max_len || transmit.bytes.len() > MAX_LEN {
-            return Err(errno::error(errno::TOO_LONG));
-        }
-        let may_broadcast = transmit.is_broadcast && socket.options.broadcast == Some(true);
-        if is_broadcast(&to) && !may_broadcast {
-            return Err(errno::error(errno::NO_ACCESS));
-        }
-        let is_local = to.as_ip().is_none();
-        let hosts = self.destinations(host, id, &to)?;
-        if self.random.chance(self.faults.would_block) {
-            self.datagrams[id.key as usize].ear.wants_write = true;
-            self.promise_datagram(id, false);
-            self.log(host, token, What::SendBlocked, 0);
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        self.hosts[host].progress += 1;
-        let bytes = digest(transmit.bytes);
-        let len = transmit.bytes.len() as u64;
-        self.log_bytes(host, token, What::Send, len, bytes);
-        let from = self.source(id, transmit.from, &to);
-        for index in 0..count {
-            let end = ((index + 1) * segment_len).min(transmit.bytes.len());
-            let letter = Letter {
-                bytes: Bytes::copy_from_slice(&transmit.bytes[index * segment_len..end]),
-                from: from.clone(),
-                to: to.clone(),
-            };
-            for to_host in &hosts {
-                self.fly(id, host, *to_host, &letter, is_local);
-            }
-        }
-        Ok(())
-    }
-
     /// What became of what was sent before is told by whatever operation comes next, once.
-    fn tell_report(&mut self, id: DatagramId) -> io::Result<()> {
+    pub(super) fn tell_report(&mut self, id: DatagramId) -> io::Result<()> {
         let socket = &mut self.datagrams[id.key as usize];
         match socket.reports.front() {
             Some(report) if !std::mem::replace(&mut socket.is_told, true) => {
@@ -274,6 +236,9 @@ impl Fabric {
         self.hosts[socket.host].progress += 1;
         self.forget_token(socket.host, socket.token);
         self.log(socket.host, Some(socket.token), What::Close, 0);
+        for letter in &socket.inbound {
+            self.lose(socket.host, Some(socket.token), Loss::Unread, letter);
+        }
     }
 
     pub(super) fn join(&mut self, id: DatagramId, membership: &Membership) -> io::Result<()> {
@@ -295,7 +260,7 @@ impl Fabric {
     }
 
     /// A datagram socket of a sleeping host that has something to receive, and whose owner nobody
-    /// is going to tell. One that closes receives nothing while its last datagrams are blocked.
+    /// is going to tell. One that closes receives nothing while its last datagrams find no room.
     pub(super) fn idle_datagram(
         &self,
         host: usize,
@@ -308,9 +273,25 @@ impl Fabric {
                 && !socket.ear.wants_read
                 && !socket.ear.is_listed
                 && !socket.ear.wants_write
+                && !socket.is_congested
                 && !is_paused(socket.token)
         })?;
         Some((socket.token, &socket.service.name))
+    }
+
+    /// The datagram sockets of a sleeping host that were not refused anything, or were told that
+    /// there is room: their owners have to have sent all.
+    pub(super) fn unblocked_datagrams(&self, host: usize) -> Vec<(Token, Rc<Service>)> {
+        let sockets = self.datagrams.iter().map(|(_, socket)| socket);
+        let sockets = sockets.filter(|socket| {
+            socket.host == host
+                && !socket.ear.wants_write
+                && !socket.ear.is_listed
+                && !socket.is_congested
+        });
+        sockets
+            .map(|socket| (socket.token, Rc::clone(&socket.service)))
+            .collect()
     }
 
     #[inline]
@@ -327,18 +308,29 @@ impl Fabric {
         *socket.ear.promised(readable) = false;
         if readable && (std::mem::take(&mut socket.ear.wants_read) || socket.is_readable()) {
             self.edge(Listener::Datagram(id), Readiness::READABLE);
-        } else if !readable && std::mem::take(&mut socket.ear.wants_write) {
-            // Whoever waits for room has asked the poller anew, which tells of input as well.
-            let mut readiness = Readiness::WRITABLE;
-            if socket.is_readable() {
-                socket.ear.wants_read = false;
-                readiness = readiness.or(Readiness::READABLE);
-            }
-            self.edge(Listener::Datagram(id), readiness);
+        } else if !readable {
+            self.tell_of_room(id);
         }
     }
 
-    fn promise_datagram(&mut self, socket: DatagramId, readable: bool) {
+    /// Tells the sender that there is room, if it waits for that.
+    pub(super) fn tell_of_room(&mut self, id: DatagramId) {
+        let Some(socket) = self.datagram_mut(id) else {
+            return;
+        };
+        if !std::mem::take(&mut socket.ear.wants_write) {
+            return;
+        }
+        // Whoever waits for room has asked the poller anew, which tells of input as well.
+        let mut readiness = Readiness::WRITABLE;
+        if socket.is_readable() {
+            socket.ear.wants_read = false;
+            readiness = readiness.or(Readiness::READABLE);
+        }
+        self.edge(Listener::Datagram(id), readiness);
+    }
+
+    pub(super) fn promise_datagram(&mut self, socket: DatagramId, readable: bool) {
         let ear = &mut self.datagrams[socket.key as usize].ear;
         if std::mem::replace(ear.promised(readable), true) {
             return;
@@ -349,7 +341,7 @@ impl Fabric {
     }
 
     /// Notes who is at work, for whoever looks for the culprit of a spin.
-    fn use_datagram(&mut self, id: DatagramId) -> (usize, Option<Token>) {
+    pub(super) fn use_datagram(&mut self, id: DatagramId) -> (usize, Option<Token>) {
         let socket = &self.datagrams[id.key as usize];
         let (host, token) = (socket.host, Some(socket.token));
         let service = Rc::clone(&socket.service);
@@ -417,11 +409,10 @@ fn check_group(membership: &Membership) -> io::Result<()> {
 
 /// The one interface of each host.
 const INTERFACE: u32 = 1;
-/// Bytes of the largest datagram over IPv4: 65,535 less the headers of IP and UDP.
-const MAX_LEN: usize = 65_507;
 /// Datagrams of a train at most (udp(7), `UDP_MAX_SEGMENTS`).
 const MAX_TRAIN: usize = 64;
-/// Bytes that wait in a socket at most, as Linux has it (`net.core.rmem_default`).
-const CAPACITY: usize = 212_992;
+/// Bytes that wait in a socket at most, in each direction, as Linux has it
+/// (`net.core.rmem_default`, `wmem_default`).
+pub(super) const CAPACITY: usize = 212_992;
 /// What a datagram counts for beside its bytes, so that empty ones are bounded too.
-const OVERHEAD: usize = 64;
+pub(super) const OVERHEAD: usize = 64;

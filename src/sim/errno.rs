@@ -20,6 +20,7 @@ mod numbers {
     pub(in crate::sim) const NO_ROUTE: i32 = 101;
     pub(in crate::sim) const ABORTED: i32 = 103;
     pub(in crate::sim) const RESET: i32 = 104;
+    pub(in crate::sim) const NO_BUFFERS: i32 = 105;
     pub(in crate::sim) const TIMED_OUT: i32 = 110;
     pub(in crate::sim) const REFUSED: i32 = 111;
 }
@@ -31,11 +32,14 @@ mod numbers {
     pub(in crate::sim) const NO_ROUTE: i32 = 51;
     pub(in crate::sim) const ABORTED: i32 = 53;
     pub(in crate::sim) const RESET: i32 = 54;
+    pub(in crate::sim) const NO_BUFFERS: i32 = 55;
     pub(in crate::sim) const TIMED_OUT: i32 = 60;
     pub(in crate::sim) const REFUSED: i32 = 61;
 }
 
-pub(super) use numbers::{ABORTED, NO_DESTINATION, NO_ROUTE, REFUSED, RESET, TIMED_OUT, TOO_LONG};
+pub(super) use numbers::{
+    ABORTED, NO_BUFFERS, NO_DESTINATION, NO_ROUTE, REFUSED, RESET, TIMED_OUT, TOO_LONG,
+};
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use super::agenda::{Agenda, EndId, Happening};
 use super::datagrams::{DatagramId, DatagramSocket};
 use super::end::{Ear, End, Port};
 use super::failure::Problem;
+use super::fates::Fates;
 use super::faults::Faults;
 use super::flight::Flight;
 use super::random::Random;
@@ -37,6 +38,8 @@ pub(super) struct Fabric {
     pub(super) datagrams: Slab<DatagramSocket>,
     /// What is under way between them.
     pub(super) flights: Slab<Flight>,
+    /// What became of the others.
+    pub(super) fates: Fates,
     /// From which host to which nothing gets through.
     pub(super) cuts: BTreeSet<(usize, usize)>,
     /// What could not get through, in order.
@@ -137,6 +140,7 @@ impl Fabric {
             ports: Slab::new(),
             datagrams: Slab::new(),
             flights: Slab::new(),
+            fates: Fates::default(),
             cuts: BTreeSet::new(),
             held: Vec::new(),
             blames: Vec::new(),
@@ -216,7 +220,7 @@ impl Fabric {
             Happening::Promise { end, readable } => self.keep_promise(end, readable),
             Happening::Tell { end } => self.tell_now(end),
             Happening::TellListener { port, serial } => self.tell_port_now(port, serial),
-            Happening::Land { flight } => self.land(flight),
+            Happening::Pass { flight } => self.pass(flight),
             Happening::DatagramPromise { socket, readable } => {
                 self.keep_datagram_promise(socket, readable);
             }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::datagrams::CAPACITY;
 use super::random::Random;
 
 /// What goes wrong, as probabilities (0: never, 1: always) and ranges.
@@ -39,7 +40,8 @@ pub struct Faults {
     pub buffer_varies: f64,
     /// How long a segment is under way: the difference is jitter. At least a microsecond.
     pub latency: RangeInclusive<Duration>,
-    /// Bytes per second in each direction. `None`: as many as you like.
+    /// Bytes per second in each direction of a connection, and out of a datagram socket. `None`:
+    /// as many as you like.
     pub bandwidth: Option<u64>,
     /// A connection breaks at some moment of its life.
     pub reset: f64,
@@ -89,6 +91,13 @@ pub struct Faults {
     /// The longest datagram that a path takes; a longer one is refused (`EMSGSIZE`). `None`: as
     /// long as UDP allows.
     pub max_datagram: Option<usize>,
+    /// Bytes that a datagram socket holds until they have left, drawn for each. `None`: as many as
+    /// its options say, or 212,992. What finds no room answers `WouldBlock`; a datagram that is
+    /// longer is taken when there is no other.
+    pub send_buffer_len: Option<RangeInclusive<usize>>,
+    /// A datagram is refused because the network card's queue is full (`ENOBUFS`), which no event
+    /// follows.
+    pub congest: f64,
     /// Whether a short read proves that the socket is empty. `None`: drawn for each world.
     pub short_read_drains: Option<bool>,
 }
@@ -127,6 +136,8 @@ impl Faults {
             datagram_delay: Duration::ZERO..=Duration::from_millis(50),
             merge_datagrams: 0.0,
             max_datagram: None,
+            send_buffer_len: None,
+            congest: 0.0,
             short_read_drains: None,
         }
     }
@@ -135,8 +146,10 @@ impl Faults {
     pub fn from_seed(seed: u64) -> Faults {
         let mut random = Random::new(seed ^ 0x6661_756c_7473);
         let mut faults = Faults::default();
-        // Those of datagrams come last, so that seeds mean for streams what they always meant.
+        // Those of datagrams come last, and of these those of sending, so that seeds mean for all
+        // others what they always meant.
         let (of_streams, of_datagrams) = Fault::ALL.split_at(STREAM_FAULTS);
+        let (of_datagrams, of_sending) = of_datagrams.split_at(DATAGRAM_FAULTS);
         faults.mix(of_streams, &mut random);
         if faults.has(Fault::Buffer) {
             let lens = [1..=64, 1..=4096, 512..=16_384, 4096..=262_144];
@@ -151,6 +164,11 @@ impl Faults {
         faults.mix(of_datagrams, &mut random);
         if faults.has(Fault::PathLen) {
             faults.max_datagram = Some([548, 1472, 9000][random.below(3)]);
+        }
+        faults.mix(of_sending, &mut random);
+        if faults.has(Fault::SendBuffer) {
+            let lens = [1..=64, 1..=4096, 512..=16_384, 4096..=CAPACITY];
+            faults.send_buffer_len = Some(lens[random.below(lens.len())].clone());
         }
         faults
     }
@@ -179,6 +197,7 @@ impl Faults {
             Fault::Latency => self.latency = none.latency,
             Fault::Bandwidth => self.bandwidth = None,
             Fault::PathLen => self.max_datagram = None,
+            Fault::SendBuffer => self.send_buffer_len = None,
             _ => self.max_backlog = None,
         }
         self
@@ -227,9 +246,13 @@ impl Faults {
             Fault::RepeatDatagram => &mut self.repeat_datagram,
             Fault::DelayDatagram => &mut self.delay_datagram,
             Fault::MergeDatagrams => &mut self.merge_datagrams,
-            Fault::Buffer | Fault::Latency | Fault::Bandwidth | Fault::Backlog | Fault::PathLen => {
-                return None;
-            }
+            Fault::Congest => &mut self.congest,
+            Fault::Buffer
+            | Fault::Latency
+            | Fault::Bandwidth
+            | Fault::Backlog
+            | Fault::PathLen
+            | Fault::SendBuffer => return None,
         })
     }
 }
@@ -264,6 +287,8 @@ impl Default for Faults {
             delay_datagram: 0.1,
             merge_datagrams: 0.3,
             max_datagram: Some(1472),
+            send_buffer_len: Some(1024..=65_536),
+            congest: 0.03,
             ..Faults::none()
         }
     }
@@ -305,11 +330,14 @@ pub enum Fault {
     MergeDatagrams,
     /// As `max_datagram`.
     PathLen,
+    /// As `send_buffer_len`.
+    SendBuffer,
+    Congest,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 28] = [
         Fault::Cut,
         Fault::PartialRead,
         Fault::PartialWrite,
@@ -336,6 +364,8 @@ impl Fault {
         Fault::DelayDatagram,
         Fault::MergeDatagrams,
         Fault::PathLen,
+        Fault::SendBuffer,
+        Fault::Congest,
     ];
 }
 
@@ -347,6 +377,8 @@ impl fmt::Display for Fault {
 
 /// How many of `Fault::ALL` are not about datagrams alone.
 const STREAM_FAULTS: usize = 21;
+/// How many of the others are not about sending.
+const DATAGRAM_FAULTS: usize = 5;
 const PLAIN_BUFFER_LEN: usize = 64 * 1024;
 const PLAIN_LATENCY: Duration = Duration::from_micros(20);
 

@@ -1,7 +1,8 @@
 //! What becomes of a datagram on its way: to which hosts and sockets it goes, and whether it gets
 //! there.
 //!
-//! Knows hosts, their sockets and the agenda; what is done with a socket is `datagrams.rs`.
+//! Knows hosts, their sockets and the agenda; what is done with a socket is `datagrams.rs` and
+//! `sending.rs`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +13,9 @@ use super::agenda::Happening;
 use super::datagrams::{DatagramId, DatagramSocket};
 use super::errno;
 use super::fabric::{Fabric, Listener};
+use super::fates::Loss;
 use super::ports::ip_of;
+use super::sending::Departure;
 use super::trace::What;
 use crate::close::OsError;
 use crate::net::{Address, Readiness, Report};
@@ -28,6 +31,8 @@ pub(super) struct Letter {
 /// What is under way.
 #[derive(Debug)]
 pub(super) enum Flight {
+    /// What a socket took to be sent, while it waits in its send buffer.
+    Departure(Departure),
     /// A datagram to a host. `sender` hears if nobody receives it there.
     Letter {
         sender: DatagramId,
@@ -89,6 +94,10 @@ impl Fabric {
         let is_lost = !local && self.random.chance(self.faults.lose_datagram);
         let is_double = !local && self.random.chance(self.faults.repeat_datagram);
         let copies = usize::from(!is_lost) + usize::from(is_double);
+        self.fates.copies += u64::from(is_double);
+        if is_lost {
+            self.lose(host, None, Loss::Chance, letter);
+        }
         for _ in 0..copies {
             let mut at = self.now + self.latency();
             if self.random.chance(self.faults.delay_datagram) {
@@ -100,30 +109,35 @@ impl Fabric {
                 host,
                 letter: letter.clone(),
             });
-            self.agenda.push(at, Happening::Land { flight });
-        }
-        if copies == 0 {
-            self.log(host, None, What::Lost, letter.bytes.len() as u64);
+            self.agenda.push(at, Happening::Pass { flight });
         }
     }
 
-    /// Something that was under way arrives.
-    pub(super) fn land(&mut self, flight: usize) {
+    /// Something that is under way has got through the next stretch of its way.
+    pub(super) fn pass(&mut self, flight: usize) {
         match self.flights.remove(flight) {
+            Flight::Departure(departure) => self.depart(&departure),
             Flight::Letter {
                 sender,
                 from_host,
                 host,
                 letter,
             } => {
-                let is_lost = !self.hosts[host].is_up || self.cuts.contains(&(from_host, host));
-                if is_lost {
-                    return self.log(host, None, What::Lost, letter.bytes.len() as u64);
+                if !self.hosts[host].is_up {
+                    return self.lose(host, None, Loss::Outage, &letter);
+                }
+                if self.cuts.contains(&(from_host, host)) {
+                    return self.lose(host, None, Loss::Partition, &letter);
                 }
                 let takers = self.takers(host, &letter);
-                if takers.is_empty() && is_to_one(&letter.to) {
-                    self.refuse(sender, from_host, host, letter.to.clone());
+                if takers.is_empty() {
+                    self.lose(host, None, Loss::Unclaimed, &letter);
+                    if is_to_one(&letter.to) {
+                        self.refuse(sender, from_host, host, letter.to.clone());
+                    }
                 }
+                // Each socket that shares the address has a copy of its own.
+                self.fates.copies += takers.len().saturating_sub(1) as u64;
                 for taker in takers {
                     self.deliver(taker, &letter);
                 }
@@ -168,7 +182,7 @@ impl Fabric {
             to,
         });
         let at = self.now + self.latency();
-        self.agenda.push(at, Happening::Land { flight });
+        self.agenda.push(at, Happening::Pass { flight });
     }
 
     /// The sockets of a host that receive a datagram: of those that share an address, all receive
@@ -208,7 +222,7 @@ impl Fabric {
         let (host, token) = (socket.host, Some(socket.token));
         let len = letter.bytes.len();
         if !socket.put(letter.clone()) {
-            return self.log(host, token, What::Lost, len as u64);
+            return self.lose(host, token, Loss::NoRoom, letter);
         }
         let is_asked_for = std::mem::take(&mut socket.ear.wants_read) || socket.ear.is_listed;
         self.log(host, token, What::Arrive, len as u64);

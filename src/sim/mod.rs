@@ -79,10 +79,11 @@
 //! # What is checked in every run
 //!
 //! - **No stall**: a reactor that sleeps has read every socket until it would have blocked, and
-//!   written whatever could be, unless back-pressure explains why not.
+//!   written or sent whatever could be, unless back-pressure explains why not.
 //! - **No spin**: no thousand turns in a row of which nothing comes.
 //! - **No lost bytes**: nobody closes while its peer talks on, so that the reset which answers
-//!   destroys what it had sent itself, but for the limits of lingering.
+//!   destroys what it had sent itself, but for the limits of lingering. Of every datagram it is
+//!   known whether it was received, or why not ([`World::fates`]).
 //! - **Deadlines**: timers within a tick, and time-outs of connecting and stalling.
 //! - **Ends**: what [`World::watch`] watches is told of its end exactly once, and nothing after;
 //!   its queue stays within its limits.
@@ -110,6 +111,7 @@ mod errno;
 mod explore;
 mod fabric;
 mod failure;
+mod fates;
 mod faults;
 mod flight;
 mod network;
@@ -121,6 +123,7 @@ mod record;
 mod record_datagrams;
 mod replay;
 mod rules;
+mod sending;
 mod streams;
 mod tape;
 mod trace;
@@ -130,6 +133,7 @@ mod world;
 pub use datagram_net::SimDatagram;
 pub use explore::{Outcome, check, explore, run, seeds, shrink};
 pub use failure::{Failure, Problem};
+pub use fates::Fates;
 pub use faults::{Fault, Faults};
 pub use network::{SimListener, SimNet, SimStream};
 pub use random::Random;

@@ -20,6 +20,7 @@ impl World {
         state.ready.clear();
         state.suspects.clear();
         state.former.clear();
+        fabric.lose_unsent(host.0);
         fabric.log(host.0, None, What::Stop, 0);
     }
 

@@ -75,13 +75,28 @@ pub(super) enum What {
     Jump,
     /// A datagram socket was opened.
     Bind,
-    /// A datagram was taken to be sent.
+    /// Bytes were taken to be sent, as one datagram or several.
     Send,
+    /// There is no room in the send buffer for so many.
     SendBlocked,
+    /// `count`: the number of the error.
+    SendFailed,
+    /// They have left the send buffer.
+    Depart,
     Receive,
     ReceiveBlocked,
-    /// A datagram went missing on its way, or found no room.
-    Lost,
+    /// A datagram does not get there: it went missing on its way,
+    LostByChance,
+    /// nothing gets through between the hosts,
+    LostToPartition,
+    /// one of the hosts is down,
+    LostToOutage,
+    /// nobody receives at that address,
+    LostUnclaimed,
+    /// the socket there holds too many,
+    LostForRoom,
+    /// or was closed before it received it.
+    LostUnread,
     /// The network reports that nobody receives what was sent.
     Refused,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::end::End;
 use super::fabric::{Fabric, Sleep};
 use super::failure::{Failure, Problem};
+use super::fates::Fates;
 use super::faults::{Fault, Faults};
 use super::network::SimNet;
 use super::ports::ip_of;
@@ -188,6 +189,11 @@ impl World {
         self.fabric().ends.len()
     }
 
+    /// What became of the datagrams that were sent so far.
+    pub fn fates(&self) -> Fates {
+        self.fabric().fates_so_far()
+    }
+
     /// The digest of everything that has happened.
     pub fn hash(&self) -> Hash {
         self.fabric().trace.hash()
@@ -275,6 +281,10 @@ impl World {
         let watched = fabric.watched;
         drop(fabric);
         self.check(left == 0, "sockets are left over", Problem::Leak)?;
+        let fates = self.fates();
+        let is_known = fates.copies == fates.received + fates.lost() + fates.under_way;
+        let text = format_args!("datagrams are unaccounted for: {fates:?}");
+        self.check(is_known, text, Problem::LostBytes)?;
         self.check(
             watched == 0,
             "a protocol was not told of its end",
@@ -467,6 +477,23 @@ impl World {
             let name = &fabric.hosts[host].name;
             let text = format!("{name} sleeps, but {token} ({service}) has datagrams to receive");
             fabric.fail(Problem::Stall, text);
+        }
+        let unblocked = fabric.unblocked_datagrams(host);
+        // What waits in a reactor is its own affair: it has to be asked.
+        drop(fabric);
+        for (token, service) in unblocked {
+            let queued = reactor
+                .datagram_stats(token)
+                .map_or(0, |stats| stats.queued);
+            if queued > 0 {
+                let mut fabric = self.fabric();
+                let (name, service) = (&fabric.hosts[host].name, &service.name);
+                let text = format!(
+                    "{name} sleeps, but {token} ({service}) has {queued} datagrams to send, and \
+                     waits for no room"
+                );
+                fabric.fail(Problem::Stall, text);
+            }
         }
     }
 
