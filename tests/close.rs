@@ -626,6 +626,32 @@ fn a_reply_that_does_not_leave_at_once_arrives_though_a_peer_breaks_its_word_to_
 }
 
 #[test]
+fn a_peer_whose_last_frame_has_bytes_behind_it_is_waited_for() {
+    let (tell, seen) = channel();
+    let server = Server::start(move |reactor| {
+        let listen = Listen::on("127.0.0.1:0").unwrap();
+        let factory = move |_: &windlass::Peer| {
+            Script::<Lines>::new().seen(&tell).on_frame(|_, cx| {
+                cx.send("the last reply");
+                cx.finish_both();
+            })
+        };
+        reactor.listen(listen, factory).unwrap()
+    });
+    let mut client = server.connect();
+    client.write_all(b"the last\nand a").unwrap();
+    let (reply, end) = read_to_end(&mut client);
+    assert_eq!((&reply[..], end), (&b"the last reply\n"[..], End::Fin));
+    // A connection that is closed answers the first of these with a reset.
+    for _ in 0..10 {
+        client.write_all(b"nother").unwrap();
+    }
+    drop(client);
+    assert_eq!(next_close(&seen).1, CloseReason::Finished);
+    server.stop();
+}
+
+#[test]
 fn lingering_has_a_deadline() {
     let (tell, seen) = channel();
     let server = Server::start(move |reactor| {

@@ -213,6 +213,8 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             self.conn
                 .on(Event::Finish(CloseReason::DecoderStuck), core.mark);
         }
+        // Whoever has sent more than the frame that was to be the last one does not keep its word.
+        core.fx.control.is_peer_done &= driven.consumed == input.len();
         self.settle(core, input);
         core.fx.out.end_input(input);
         (driven.consumed, driven.stop)
@@ -275,7 +277,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
             self.conn.on_written(&self.service.limits, core.mark);
         }
         if core.fx.out.is_empty() && state.awaits_flush() {
-            if is_peer_done && !self.latch.has(Readiness::READABLE) {
+            if is_peer_done && !self.latch.has(Readiness::READABLE) && !self.conn.has_inbox() {
                 // The kernel has nothing that a close could turn into a reset.
                 self.conn.on(Event::PeerFinished, core.mark);
             }

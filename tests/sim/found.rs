@@ -55,3 +55,9 @@ fn a_reader_that_is_often_refused_is_promised_one_event_at_a_time() {
 fn a_handshake_that_is_kept_back_is_not_undisturbed() {
     check(3_647, crate::sealed::scenario);
 }
+
+#[cfg(feature = "http")]
+#[test]
+fn a_peer_that_sends_more_with_its_last_request_is_waited_for() {
+    check(6_359, crate::http_table::scenario);
+}

