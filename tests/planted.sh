@@ -46,7 +46,7 @@ for name in "${names[@]}"; do
             ((limit > 0)) || break
             # A bug may make a run endless: that it does is noticed as well.
             status=0
-            WINDLASS_SEEDS="$limit" timeout 300 "$binary" --exact "$scenario" >"$work/out" 2>&1 || status=$?
+            WINDLASS_SEEDS="$limit" timeout $((60 + limit / 4)) "$binary" --exact "$scenario" >"$work/out" 2>&1 || status=$?
             case $status in
             0) continue ;;
             124) unnamed=endless ;;
