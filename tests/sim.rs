@@ -15,6 +15,8 @@ mod client;
 mod datagrams;
 #[path = "sim/echo.rs"]
 mod echo;
+#[path = "sim/exploring.rs"]
+mod exploring;
 #[path = "sim/floods.rs"]
 mod floods;
 #[path = "sim/forward.rs"]
@@ -64,6 +66,8 @@ mod timers;
 #[cfg(feature = "http")]
 #[path = "http_conformance/verdict.rs"]
 mod verdict;
+#[path = "sim/witness.rs"]
+mod witness;
 
 /// Seeds of each scenario, unless the environment says otherwise.
 const SEEDS: u64 = 150;

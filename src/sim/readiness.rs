@@ -249,7 +249,10 @@ const BITS: [Readiness; 5] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::faults::Faults;
     use super::*;
+    use crate::net::Bind;
+    use crate::token::Tokens;
 
     #[test]
     fn a_bare_hang_up_still_asks_for_a_read() {
@@ -261,5 +264,122 @@ mod tests {
             assert!(!broken.has(Readiness::READABLE.or(Readiness::WRITABLE)));
         }
         assert_eq!(bare(Readiness::READABLE, true), Readiness::READABLE);
+    }
+
+    /// Three sockets of a host, and what their poller is told after `edges`, poll by poll.
+    fn told(
+        seed: u64,
+        faults: &Faults,
+        edges: &[(usize, Readiness)],
+    ) -> (Vec<Token>, Vec<Vec<Ready>>) {
+        let mut fabric = Fabric::new(seed, faults.clone());
+        let host = fabric.add_host("anne");
+        let mut tokens = Tokens::default();
+        let bind = Bind::on("0.0.0.0:0").unwrap();
+        let sockets: Vec<_> = (0..3)
+            .map(|_| {
+                let token = tokens.reserve();
+                (token, fabric.bind(host, token, &bind).unwrap())
+            })
+            .collect();
+        for (nth, readiness) in edges {
+            fabric.edge(Listener::Datagram(sockets[*nth].1), *readiness);
+        }
+        let mut polls = Vec::new();
+        loop {
+            let mut events = Vec::new();
+            fabric.collect(host, &mut events);
+            polls.push(events);
+            match fabric.agenda.next_at() {
+                Some(at) => {
+                    fabric.now = at;
+                    fabric.happen();
+                }
+                None if fabric.hosts[host].ready.is_empty() => break,
+                None => {}
+            }
+        }
+        (sockets.iter().map(|(token, _)| *token).collect(), polls)
+    }
+
+    const READABLE: [(usize, Readiness); 3] = [
+        (0, Readiness::READABLE),
+        (1, Readiness::READABLE),
+        (2, Readiness::READABLE),
+    ];
+
+    #[test]
+    fn edges_of_one_socket_are_merged_into_one_event() {
+        let edges = [(0, Readiness::READABLE), (0, Readiness::WRITABLE)];
+        let (tokens, polls) = told(1, &Faults::none(), &edges);
+        let readiness = Readiness::READABLE.or(Readiness::WRITABLE);
+        let event = Ready {
+            token: tokens[0],
+            readiness,
+        };
+        assert_eq!(polls, [[event]]);
+    }
+
+    #[test]
+    fn events_come_late_withheld_or_in_another_order_but_they_come() {
+        let none = Faults::none();
+        let late = Faults {
+            delay_event: 1.0,
+            ..none.clone()
+        };
+        let withheld = Faults {
+            withhold_events: 1.0,
+            ..none.clone()
+        };
+        let reordered = Faults {
+            reorder_events: 1.0,
+            ..none.clone()
+        };
+        let (tokens, at_once) = told(1, &none, &READABLE);
+        assert_eq!(at_once.len(), 1);
+        for (faults, is_whole, is_in_order) in [
+            (late, false, false),
+            (withheld, false, true),
+            (reordered, true, false),
+        ] {
+            let mut orders = Vec::new();
+            for seed in 0..20 {
+                let (_, polls) = told(seed, &faults, &READABLE);
+                assert_eq!(polls[0].len() == 3, is_whole, "{faults:?}");
+                let all = polls.concat().into_iter().map(|event| event.token);
+                orders.push(all.collect::<Vec<Token>>());
+            }
+            let is_kept = orders.iter().all(|order| *order == tokens);
+            assert_eq!(is_kept, is_in_order, "{faults:?}");
+            for mut order in orders {
+                order.sort_by_key(|token| token.slot());
+                assert_eq!(order, tokens, "{faults:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_comes_twice_or_in_halves() {
+        let faults = Faults {
+            repeat_event: 1.0,
+            ..Faults::none()
+        };
+        let both = Readiness::READABLE.or(Readiness::WRITABLE);
+        let (_, polls) = told(1, &faults, &[(0, both), (1, both), (2, both)]);
+        let kinds: Vec<Readiness> = polls[0].iter().map(|event| event.readiness).collect();
+        assert_eq!(kinds.len(), 6);
+        assert!(kinds.contains(&both) && kinds.contains(&Readiness::READABLE));
+    }
+
+    #[test]
+    fn who_was_registered_until_lately_is_told_of_what_there_is_not() {
+        let mut fabric = Fabric::new(1, Faults::none());
+        let host = fabric.add_host("anne");
+        let token = Tokens::default().reserve();
+        fabric.forget_token(host, token);
+        let mut events = Vec::new();
+        fabric.tell_nonsense(host, &mut events);
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].token, token);
     }
 }

@@ -255,7 +255,7 @@ mod tests {
     use crate::framing::Lines;
     use crate::net::Memory;
     use crate::protocol::{Context, Protocol};
-    use crate::sim::Record;
+    use crate::sim::{Record, RecordWriter};
 
     /// Sends lines back in capitals, all but one.
     struct Shout(&'static [u8]);
@@ -322,9 +322,13 @@ mod tests {
     }
 
     /// Asks a server over a real socket so often what time it is, recording on `paper`.
-    fn record_time(paper: &Paper, rounds: usize) -> super::super::RecordWriter {
+    fn record_time(paper: &Paper, rounds: usize) -> RecordWriter {
+        record_time_within(paper, rounds, 1 << 20)
+    }
+
+    fn record_time_within(paper: &Paper, rounds: usize, max_len: u64) -> RecordWriter {
         let network = crate::net::Os::new().unwrap();
-        let (network, writer) = Record::write_to(network, paper.clone(), 1 << 20);
+        let (network, writer) = Record::write_to(network, paper.clone(), max_len);
         let mut reactor = Reactor::with_network(network);
         let listener = reactor.listen("127.0.0.1:0", |_| Time).unwrap();
         let address = reactor.local_addr(listener).unwrap().as_ip().unwrap();
@@ -356,6 +360,23 @@ mod tests {
         let set_up =
             |reactor: &mut Reactor<Replay>| reactor.listen("127.0.0.1:0", |_| Time).map(drop);
         replay(&paper.0.borrow(), set_up).unwrap();
+    }
+
+    #[test]
+    fn a_record_is_no_longer_than_it_may_be_and_its_beginning_is_replayed() {
+        let paper = Paper(Rc::default(), usize::MAX);
+        let whole = record_time(&paper, 200);
+        whole.finish().unwrap();
+        let max_len = paper.0.borrow().len() / 2;
+        paper.0.borrow_mut().clear();
+        let half = record_time_within(&paper, 200, max_len as u64);
+        assert!(half.is_full());
+        half.finish().unwrap();
+        let record = paper.0.borrow();
+        assert!(record.len() <= max_len + super::super::record::DIGEST_LEN);
+        let set_up =
+            |reactor: &mut Reactor<Replay>| reactor.listen("127.0.0.1:0", |_| Time).map(drop);
+        assert!(replay(&record, set_up).unwrap().bytes > 0);
     }
 
     #[test]

@@ -578,3 +578,126 @@ const MAX_FRUITLESS: u32 = 1000;
 const MAX_LAG: Duration = Duration::from_millis(1);
 /// How often deadlines are looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::net::{Bind, Connect, Listen};
+    use crate::protocol::{DatagramContext, DatagramProtocol, Discard, Echo};
+    use crate::{Datagram, Raw, Token};
+
+    /// A world in which a client is connected to a server, and both have fallen asleep. Answers the
+    /// server, and the token of its listener.
+    fn asleep() -> (World, usize, Token) {
+        let mut world = World::with_faults(1, Faults::none());
+        let (server, client) = (world.host("server"), world.host("client"));
+        let address = world.address(server, 7);
+        let listen = Listen::new(address).name("echo");
+        let listener = world
+            .reactor(server)
+            .listen(listen, |_| Echo::<Raw>::default());
+        let listener = listener.unwrap();
+        let connect = Connect::new(address).name("client");
+        world.reactor(client).connect(connect, Discard).unwrap();
+        world.run_for(Duration::from_secs(1)).unwrap();
+        (world, server.0, listener)
+    }
+
+    /// The token of the server's end, as it is written.
+    fn server_end(world: &World, server: usize) -> String {
+        let fabric = world.fabric();
+        let mut ends = fabric.ends.iter().map(|(_, end)| end);
+        let end = ends.find(|end| end.host == server && end.service.name == "echo");
+        end.and_then(|end| end.token).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_stall_names_the_host_the_token_and_the_service() {
+        let (mut world, server, _) = asleep();
+        let token = server_end(&world, server);
+        // As if the reactor had been told of bytes and had left some of them.
+        {
+            let mut fabric = world.fabric();
+            let ends = fabric.ends.iter_mut();
+            let mut ends = ends.filter(|(_, end)| end.host == server && end.token.is_some());
+            let (key, end) = ends.next().unwrap();
+            end.inbound.bytes.extend(b"ahoy");
+            end.inbound.arrived = 4;
+            end.ear.wants_read = false;
+            let (key, serial) = (key as u32, end.serial);
+            let id = super::super::agenda::EndId { key, serial };
+            fabric.hosts[server].suspects.push(id);
+        }
+        world.check_sleeper(server);
+        let failure = world.step().unwrap_err();
+        assert_eq!(failure.problem, Problem::Stall);
+        let expected = format!("server: {token} (echo) sleeps, but has 4 bytes to be read");
+        assert_eq!(*failure.text, *expected);
+    }
+
+    #[test]
+    fn a_spin_names_the_token_and_the_service_of_the_last_operation() {
+        let (mut world, server, token) = asleep();
+        let failure = loop {
+            // As if a poller told of something again and again.
+            let waker = world.fabric().hosts[server].waker.clone();
+            waker.0.store(true, Ordering::Release);
+            if let Err(failure) = world.step() {
+                break failure;
+            }
+        };
+        assert_eq!(failure.problem, Problem::Spin);
+        let who = format!("{token} (echo)");
+        assert!(failure.text.contains(&who), "{}", failure.text);
+    }
+
+    /// Sends to nobody, as soon as it can.
+    struct Caller;
+
+    impl DatagramProtocol for Caller {
+        fn on_open(&mut self, cx: &mut DatagramContext<'_>) {
+            cx.send_to(ip_at(9), b"ahoy");
+        }
+
+        fn on_datagram(&mut self, _: Datagram<'_>, _: &mut DatagramContext<'_>) {}
+    }
+
+    fn ip_at(port: u16) -> SocketAddr {
+        SocketAddr::new(ip_of(1), port)
+    }
+
+    #[test]
+    fn a_datagram_socket_that_waits_for_no_room_with_datagrams_queued_is_a_stall() {
+        let faults = Faults {
+            would_block: 1.0,
+            event_delay: Duration::from_secs(60)..=Duration::from_secs(60),
+            ..Faults::none()
+        };
+        let mut world = World::with_faults(1, faults);
+        let anne = world.host("anne");
+        let bind = Bind::new(world.address(anne, 7)).name("calls");
+        let token = world.reactor(anne).bind(bind, Caller).unwrap();
+        world.run_for(Duration::from_secs(1)).unwrap();
+        let waits = |world: &World| {
+            world
+                .fabric()
+                .datagrams
+                .iter()
+                .all(|(_, s)| s.ear.wants_write)
+        };
+        assert!(waits(&world));
+        // As if it had been told that there is room, and had not sent.
+        world
+            .fabric()
+            .datagrams
+            .iter_mut()
+            .for_each(|(_, socket)| socket.ear.wants_write = false);
+        world.check_sleeper(anne.0);
+        let failure = world.step().unwrap_err();
+        assert_eq!(failure.problem, Problem::Stall);
+        let who = format!("{token} (calls)");
+        assert!(failure.text.contains(&who), "{}", failure.text);
+    }
+}

@@ -239,10 +239,11 @@ fn judge(
         format_args!("{doubles} came again, and {max_doubles} were doubled"),
     )?;
     // What has to have left: all that was not refused, or the last ones of the last burst.
-    let owed = match overflow {
-        Overflow::DropNewest => pairs.skip(0),
-        Overflow::DropOldest => pairs.skip(refused.len() - burst.min(room)),
+    let spared = match overflow {
+        Overflow::DropNewest => 0,
+        Overflow::DropOldest => refused.len() - burst.min(room),
     };
+    let owed = pairs.skip(spared);
     let missing = owed.filter(|(refused, heard)| !**refused && **heard == 0);
     let missing = missing.count() as u64;
     world.require(
