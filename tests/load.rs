@@ -472,6 +472,39 @@ fn a_load_tester_that_is_late_says_so() {
 }
 
 #[test]
+#[cfg(feature = "digest")]
+fn a_load_tester_that_is_the_bottleneck_says_so() {
+    let server = Running::start("echo", &["127.0.0.1:0"]);
+    // It computes two digests of each message, which the server gives back unseen.
+    let line = format!(
+        "tcp {} -c 4 -d 300ms --framing checked -s 1000000",
+        server.address()
+    );
+    let run = measured(&line, 0);
+    let doubts = run["client"]["doubts"].to_string();
+    assert!(doubts.contains("was the bottleneck"), "{run}");
+}
+
+#[test]
+fn what_is_waited_for_in_vain_does_not_stretch_the_time_of_the_others() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let silent = listener.accept().expect("a connection");
+        let (mut stream, _) = listener.accept().expect("another connection");
+        let mut buf = [0; 64];
+        while stream.read_exact(&mut buf).is_ok() && stream.write_all(&buf).is_ok() {}
+        drop(silent);
+    });
+    let run = measured(&format!("tcp {to} -c 2 -n 10 --timeout 3s"), 0);
+    assert_eq!(
+        (&run["requests"], &run["errors"]["timeout"]),
+        (&9.into(), &1.into())
+    );
+    assert!(run["elapsed_ns"].as_u64() < Some(3_000_000_000), "{run}");
+}
+
+#[test]
 fn what_is_wrong_is_counted_by_kind_and_fails_the_run() {
     let check = |answer: &'static str, options: &str, kind: &str| {
         let to = answering(answer);

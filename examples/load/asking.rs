@@ -54,7 +54,7 @@ impl<E: Exchange> Asking<E> {
     #[inline]
     fn send(&mut self, cx: &mut Context<'_, E::Encoder>) {
         let len = self.exchange.send(cx);
-        self.lane.sent(len);
+        self.lane.sent(cx.now(), len);
     }
 }
 

@@ -126,6 +126,9 @@ impl<N: Network> Engine<N> {
             if !self.is_cut_off && !pace.is_over(now) {
                 meter.bad(now, now, Failure::Unsent, pace.backlog(now));
             }
+            if let Some(until) = pace.until() {
+                meter.lasted_until(until.min(now));
+            }
             meter.end_interval(now);
         }
         run

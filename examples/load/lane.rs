@@ -241,9 +241,9 @@ impl Lane {
 
     /// A request of `len` bytes was sent.
     #[inline]
-    pub(crate) fn sent(&mut self, len: usize) {
+    pub(crate) fn sent(&mut self, now: Instant, len: usize) {
         if let Some(since) = self.asked.back() {
-            self.run.meter.borrow_mut().sent(*since, len as u64);
+            self.run.meter.borrow_mut().sent(*since, now, len as u64);
         }
     }
 

@@ -106,7 +106,7 @@ impl Pace {
             if since > now {
                 return Next::Later;
             }
-            if was_parked {
+            if was_parked && since >= self.measure_from {
                 self.late.note(now.saturating_duration_since(since));
             }
             self.begun += 1;

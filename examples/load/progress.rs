@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::lane::Run;
-use crate::report::{count, time};
+use crate::report::{count, per_second, time};
 
 /// A bar.
 pub(crate) struct Progress {
@@ -40,14 +40,14 @@ impl Progress {
             return;
         }
         let meter = run.meter.borrow();
-        let (rate, p99) = meter.live(now);
+        let (requests, len, p99) = meter.live(now);
         let done = now.saturating_duration_since(self.began).as_millis() as u64;
         self.bar
             .set_position(done.min(self.bar.length().unwrap_or(done)));
         self.bar.set_message(format!(
             "{} open, {} requests/s, p99 {}, {} errors",
             run.open(),
-            count(rate as u64),
+            count(per_second(requests, len) as u64),
             time(p99),
             count(meter.error_count()),
         ));

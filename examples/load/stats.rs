@@ -112,9 +112,10 @@ impl Meter {
 
     /// A request of this length was sent.
     #[inline]
-    pub(crate) fn sent(&mut self, since: Instant, len: u64) {
+    pub(crate) fn sent(&mut self, since: Instant, now: Instant, len: u64) {
         if since >= self.measure_from {
             self.bytes_out += len;
+            self.last_at = now;
         }
     }
 
@@ -123,7 +124,11 @@ impl Meter {
         if since < self.measure_from || count == 0 {
             return;
         }
-        self.last_at = now;
+        // Waiting in vain behind the last request is no part of the time in which the others were
+        // answered: one straggler would divide the rate of a short run by ten.
+        if why != Failure::Timeout {
+            self.last_at = now;
+        }
         self.errors[why as usize] += count;
         self.running_errors += count;
     }
@@ -132,6 +137,10 @@ impl Meter {
     pub(crate) fn end_interval(&mut self, now: Instant) {
         let len = now.saturating_duration_since(self.running_since);
         if len.is_zero() {
+            // What fails as the run ends, at the very end of an interval.
+            if let Some(last) = self.points.last_mut() {
+                last.errors += std::mem::take(&mut self.running_errors);
+            }
             return;
         }
         self.points.push(Point {
@@ -150,17 +159,14 @@ impl Meter {
         self.running_since = now;
     }
 
-    /// Rate and p99 of the running interval.
-    pub(crate) fn live(&self, now: Instant) -> (f64, Duration) {
-        let len = now
-            .saturating_duration_since(self.running_since)
-            .as_secs_f64();
-        let rate = if len > 0.0 {
-            self.running.len() as f64 / len
-        } else {
-            0.0
-        };
-        (rate, quantile(&self.running, 0.99))
+    /// Good answers, the time that they took, and their p99: of the running interval, or of the one
+    /// before while there is little of it.
+    pub(crate) fn live(&self, now: Instant) -> (u64, Duration, Duration) {
+        let len = now.saturating_duration_since(self.running_since);
+        match self.points.last() {
+            Some(last) if len < last.len / 4 => (last.requests, last.len, last.p99),
+            _ => (self.running.len(), len, quantile(&self.running, 0.99)),
+        }
     }
 
     /// Latencies of all intervals that are over.
@@ -184,7 +190,12 @@ impl Meter {
         (self.bytes_in, self.bytes_out)
     }
 
-    /// How long it was measured: from the warm-up to the last answer.
+    /// It was measured until then at least, although nothing may have come any more.
+    pub(crate) fn lasted_until(&mut self, at: Instant) {
+        self.last_at = self.last_at.max(at);
+    }
+
+    /// How long it was measured: from the warm-up to the last answer, or as long as was asked for.
     pub(crate) fn elapsed(&self) -> Duration {
         self.last_at.saturating_duration_since(self.measure_from)
     }

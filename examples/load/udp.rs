@@ -80,7 +80,7 @@ impl Asking {
             number: self.number,
             at: cx.now(),
         });
-        self.lane.sent(self.datagram.len());
+        self.lane.sent(cx.now(), self.datagram.len());
     }
 
     /// Sends as much as may be sent.
