@@ -7,6 +7,7 @@
 //! … -- http-plain-64 http-pipelined --rounds 3 --seconds 1 --peers hyper,nginx
 //! … -- system-calls
 //! … -- growth
+//! … -- clients
 //! ```
 //!
 //! Linux only: it reads `/proc`.
@@ -23,8 +24,10 @@ mod measure;
 mod peers;
 mod process;
 mod report;
+mod spread;
 mod svg;
 mod workload;
+mod wrk;
 
 use std::error::Error;
 use std::fs;
@@ -43,14 +46,15 @@ use workload::{Shape, Workload};
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
-    /// Workloads; `all`; `list`; `system-calls` and `growth`, which are apart.
+    /// Workloads; `all`; `list`; `system-calls`, `growth` and `clients` (the example `load` beside
+    /// wrk), which are apart.
     #[arg(value_name = "WHAT", default_value = "list")]
     what: Vec<String>,
-    /// How often each is measured.
-    #[arg(long, default_value_t = 5)]
+    /// How often each is measured. Fewer than six tell nothing.
+    #[arg(long, default_value_t = 12)]
     rounds: usize,
-    /// How long each measurement takes.
-    #[arg(long, default_value_t = 2.0)]
+    /// How long each window is.
+    #[arg(long, default_value_t = 0.25)]
     seconds: f64,
     /// Measures these alone, beside the bare loop and windlass.
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -58,6 +62,12 @@ struct Args {
     /// Where the report is written.
     #[arg(long, value_name = "FILE", default_value = "peers.html")]
     html: PathBuf,
+    /// Where every single window of the workloads is written.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// The example `load`, for `clients`. By default cargo builds it.
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -100,7 +110,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     for what in &args.what {
         match what.as_str() {
             "all" => workloads.extend(Workload::value_variants()),
-            "system-calls" | "growth" => {}
+            "system-calls" | "growth" | "clients" => {}
             name => workloads.push(Workload::from_str(name, false)?),
         }
     }
@@ -123,16 +133,28 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         system_calls(&bench, &present, &mut report);
     }
     if is_asked("all") || is_asked("growth") {
-        // What was measured before is shown all the same.
-        if let Err(error) = growth::measure(&bench, args.rounds, &mut report) {
-            println!("growth has ended early: {error}");
-        }
+        growth::measure(&bench, args.rounds, &mut report);
+    }
+    if is_asked("all") || is_asked("clients") {
+        let clients = clients(&bench, args);
+        report.clients = Some(clients.map_err(|error| error.to_string()));
     }
     print!("{}", report.markdown());
     fs::write(&args.html, report.html())?;
     println!("\nWritten: {}", args.html.display());
+    if let Some(csv) = &args.csv {
+        fs::write(csv, report.csv())?;
+    }
     fs::remove_dir_all(bench.work())?;
     Ok(())
+}
+
+fn clients(bench: &Bench, args: &Args) -> Result<[wrk::Rounds; 2], Box<dyn Error>> {
+    let load = match &args.load {
+        Some(load) => load.clone(),
+        None => wrk::load_example()?,
+    };
+    wrk::measure(bench, args.rounds, &load)
 }
 
 fn list() {
@@ -153,7 +175,7 @@ fn list() {
             peers.join(", ")
         );
     }
-    println!("besides: all, system-calls, growth, list");
+    println!("besides: all, system-calls, growth, clients, list");
     for peer in Peer::value_variants() {
         if let Some(why) = peer.missing() {
             println!("{} is left out: {why}", peer.name());

@@ -1,15 +1,15 @@
 //! The processes of a measurement: the core each runs on, and what `/proc` says of them.
 
 use std::error::Error;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::machine::{self, Core, number, pin};
 use super::peers::{ECHO, Peer, Service};
@@ -31,6 +31,61 @@ impl Cores {
         machine::raise_descriptors()?;
         Ok(Cores { server, load })
     }
+
+    /// How long the server's core and the load's had nothing to run, by the clock's ticks.
+    pub(crate) fn idle_ns(self) -> io::Result<[f64; 2]> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let idle = |core: Core| -> io::Result<f64> {
+            let name = format!("cpu{core}");
+            let mut lines = stat.lines().map(str::split_ascii_whitespace);
+            let fields = lines.find_map(|mut line| (line.next() == Some(&name)).then_some(line));
+            // Behind user, nice and system: without work, and without work but for a disk's.
+            let mut fields = fields.into_iter().flatten().skip(3);
+            let mut ticks = || number::<f64>(fields.next(), "stat");
+            Ok((ticks()? + ticks()?) * tick_ns())
+        };
+        Ok([idle(self.server)?, idle(self.load)?])
+    }
+
+    /// Runs a program on the load's core to its end. Answers what it wrote, and nanoseconds of CPU
+    /// time.
+    pub(crate) fn run_load(self, command: &mut Command) -> Result<(String, f64), Box<dyn Error>> {
+        // It inherits our core, and waiting for it takes no time there.
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+        let mut text = String::new();
+        if let Some(mut out) = child.stdout.take() {
+            out.read_to_string(&mut text)?;
+        }
+        let id = i32::try_from(child.id())?;
+        let pid = Pid::from_raw(id).ok_or("it has no id")?;
+        // Of all its threads, those that have ended too: who has ended and was not waited for yet
+        // still tells.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(pid), ended)?;
+        let [user_ns, system_ns] = used_by_ticks(child.id())?;
+        match child.wait()? {
+            status if status.success() => Ok((text, user_ns + system_ns)),
+            status => Err(format!("{:?}: {status}: {text}", command.get_program()).into()),
+        }
+    }
+}
+
+fn tick_ns() -> f64 {
+    1e9 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Nanoseconds that a process has run, its own code and the system's: coarse, but of all threads.
+fn used_by_ticks(pid: u32) -> io::Result<[f64; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may contain anything; the state behind it is the third field.
+    let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let mut ticks = || number::<f64>(fields.next(), "stat");
+    Ok([ticks()? * tick_ns(), ticks()? * tick_ns()])
 }
 
 /// What a process and all that it has started have used.
@@ -58,7 +113,7 @@ impl Server {
     ) -> Result<Server, Box<dyn Error>> {
         let address = free_address()?;
         let command = peer.command(service, address, work)?;
-        Server::run(cores, command, service, timers, address)
+        Server::run(cores, command, service, timers, address, work)
     }
 
     /// Below strace, which writes its counts to `counts` when the server ends.
@@ -74,7 +129,7 @@ impl Server {
         let mut command = Command::new("strace");
         command.args(["-f", "-c", "-o"]).arg(counts);
         command.arg(inner.get_program()).args(inner.get_args());
-        Server::run(cores, command, service, 0, address)
+        Server::run(cores, command, service, 0, address, work)
     }
 
     fn run(
@@ -83,18 +138,26 @@ impl Server {
         service: Service,
         timers: usize,
         address: SocketAddr,
+        work: &Path,
     ) -> Result<Server, Box<dyn Error>> {
+        // Some greet each time. It is read if the server does not come up.
+        let said = work.join("stderr");
         // A child inherits the core that it is to run on.
         pin(cores.server)?;
         let child = command
             .env("PEERS_TIMERS", timers.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(File::create(&said)?)
             .spawn();
         pin(cores.load)?;
         let child = child.map_err(|error| format!("{:?}: {error}", command.get_program()))?;
         let mut server = Server { child, address };
-        server.wait_until_it_serves(service)?;
+        if let Err(error) = server.wait_until_it_serves(service) {
+            let said = fs::read_to_string(said)?;
+            let last = said.lines().last().unwrap_or_default();
+            return Err(format!("{error}: {last}").into());
+        }
         Ok(server)
     }
 
@@ -142,16 +205,11 @@ impl Server {
             user_ns: 0.0,
             system_ns: 0.0,
         };
-        let tick_ns = 1e9 / rustix::param::clock_ticks_per_second() as f64;
         for pid in self.pids() {
             used.cpu_ns += machine::cpu_ns(pid)? as f64;
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // The name may contain anything; the state behind it is the third field.
-            let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
-            let mut fields = fields.split_ascii_whitespace().skip(11);
-            let mut ticks = || number::<f64>(fields.next(), "stat");
-            used.user_ns += ticks()? * tick_ns;
-            used.system_ns += ticks()? * tick_ns;
+            let [user_ns, system_ns] = used_by_ticks(pid)?;
+            used.user_ns += user_ns;
+            used.system_ns += system_ns;
         }
         Ok(used)
     }

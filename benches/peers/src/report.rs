@@ -4,10 +4,12 @@
 
 use std::fmt::Write;
 
-use super::measure::{Row, Spread};
+use super::measure::{Cost, Row};
 use super::peers::{self, Peer};
+use super::spread::Spread;
 use super::svg::{self, Bar, Line, escaped};
 use super::workload::{Shape, Workload};
+use super::wrk::{self, Told, Way};
 
 /// Everything that was measured.
 pub(crate) struct Report {
@@ -18,6 +20,8 @@ pub(crate) struct Report {
     /// Before a message was sent, and after.
     pub(crate) memory: Vec<(Workload, Peer, Result<[f64; 2], String>)>,
     pub(crate) curves: Vec<Curve>,
+    /// The load tester beside wrk, by the way in which they load; or why that was not measured.
+    pub(crate) clients: Option<Result<[wrk::Rounds; 2], String>>,
 }
 
 /// How the cost of a message grows.
@@ -25,23 +29,40 @@ pub(crate) struct Curve {
     pub(crate) title: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) peer: Peer,
-    /// Nanoseconds of CPU time.
-    pub(crate) points: Vec<(f64, Spread)>,
+    pub(crate) points: Vec<Point>,
+}
+
+/// One value of what grows.
+pub(crate) struct Point {
+    pub(crate) value: f64,
+    /// Nanoseconds of CPU time of a message, in each round.
+    pub(crate) costs: Vec<f64>,
+    /// The same as a multiple of the bare loop's, if that is measured too.
+    pub(crate) ratios: Vec<f64>,
+    pub(crate) failed: Option<String>,
 }
 
 impl Curve {
     /// Nanoseconds per unit, by least squares: over the whole range, so that it is the large
     /// values that count.
     fn slope(&self) -> f64 {
-        let count = self.points.len() as f64;
-        let x_mean = self.points.iter().map(|(x, _)| x).sum::<f64>() / count;
-        let y_mean = self.points.iter().map(|(_, y)| y.median).sum::<f64>() / count;
+        let medians = self.medians();
+        let count = medians.len() as f64;
+        let x_mean = medians.iter().map(|(x, _)| x).sum::<f64>() / count;
+        let y_mean = medians.iter().map(|(_, y)| y).sum::<f64>() / count;
         let (mut over, mut under) = (0.0, 0.0);
-        for (x, y) in &self.points {
-            over += (x - x_mean) * (y.median - y_mean);
+        for (x, y) in medians {
+            over += (x - x_mean) * (y - y_mean);
             under += (x - x_mean).powi(2);
         }
         over / under
+    }
+
+    /// What was measured: values, and nanoseconds of CPU time.
+    fn medians(&self) -> Vec<(f64, f64)> {
+        let points = self.points.iter();
+        let medians = points.filter_map(|point| Some((point.value, point.cost()?.median)));
+        medians.collect()
     }
 }
 
@@ -54,6 +75,7 @@ impl Report {
             calls: Vec::new(),
             memory: Vec::new(),
             curves: Vec::new(),
+            clients: None,
         }
     }
 
@@ -102,10 +124,44 @@ impl Report {
         out
     }
 
+    /// Every window of the workloads, for whoever trusts no summary.
+    pub(crate) fn csv(&self) -> String {
+        let mut out = String::from(
+            "workload,server,round,ratio,cpu_ns,messages,seconds,user_ns,system_ns,p50_us,p99_us,\
+             foreign\n",
+        );
+        for row in &self.rows {
+            for (peer, figures) in &row.figures {
+                for figure in figures {
+                    let cost = &figure.cost;
+                    let _ = writeln!(
+                        out,
+                        "{},{},{},{:.4},{:.0},{:.0},{:.6},{:.0},{:.0},{:.1},{:.1},{:.3}",
+                        peers::name(row.workload),
+                        peer.name(),
+                        figure.round,
+                        figure.ratio.unwrap_or(f64::NAN),
+                        cost.cpu_ns,
+                        cost.messages,
+                        cost.seconds,
+                        cost.user_ns,
+                        cost.system_ns,
+                        cost.p50_us,
+                        cost.p99_us,
+                        cost.foreign,
+                    );
+                }
+            }
+        }
+        out
+    }
+
     fn method(&self) -> String {
         format!(
-            "{} rounds of {} s; the server on one core, the load on another. CPU time per message \
-             as a multiple of the bare loop's in the same round: the median, and the range.",
+            "{} rounds with windows of {} s; the server on one core, the load on another. CPU time \
+             per message, as a multiple of the bare loop's in the windows just before and after: \
+             the median, and the interval in which the true median lies with 95 % certainty, \
+             whatever the distribution. If its ends are more than a tenth apart, nothing is told.",
             self.rounds, self.seconds
         )
     }
@@ -121,39 +177,55 @@ impl Report {
         if !self.curves.is_empty() {
             tables.push(self.growth());
         }
+        if let Some(clients) = &self.clients {
+            tables.push(beside_wrk(clients));
+        }
         tables
     }
 
     fn costs(&self, row: &Row) -> Table {
         let is_rate = matches!(row.workload.shape(), Shape::Rate { .. });
-        let name = peers::name(row.workload);
+        let (name, (disturbed, windows)) = (peers::name(row.workload), row.disturbed());
+        let title = format!(
+            "{name}, CPU time per message ({} x {} s; {disturbed} of {windows} windows disturbed)",
+            self.rounds, self.seconds
+        );
         let mut table = Table::new(
-            format!(
-                "{name}, CPU time per message ({} x {} s)",
-                self.rounds, self.seconds
-            ),
-            &["", "ratio (range)", "CPU", "user", "system", "per second"],
+            title,
+            &[
+                "",
+                "x bare (95 %)",
+                "all rounds",
+                "x windlass (95 %)",
+                "CPU",
+                "user",
+                "per second",
+            ],
         );
         if is_rate {
             table.rows[0].extend(["p50", "p99"].map(str::to_owned));
         }
-        for peer in row.rounds.keys() {
-            let us = |part: fn(&super::measure::Cost) -> f64| {
-                let median = row.median(*peer, part).unwrap_or(f64::NAN);
-                format!("{:.2} µs", median / 1e3)
+        for peer in row.figures.keys().copied() {
+            let us = |part: &dyn Fn(&Cost) -> f64| {
+                let median = row.median(peer, part).unwrap_or(f64::NAN);
+                format!("{median:.2} µs")
             };
-            let per_second = row.median(*peer, |cost| cost.per_second);
+            let ratio = row.ratio(peer);
+            let is_other = !matches!(peer, Peer::Bare | Peer::Windlass);
+            let beside = is_other.then(|| row.beside_windlass(peer)).flatten();
+            let per_second = row.median(peer, |cost| cost.messages / cost.seconds);
             let mut cells = vec![
                 peer.name(),
-                row.ratio(*peer).map_or_else(String::new, told),
-                us(|cost| cost.cpu_ns),
-                us(|cost| cost.user_ns),
-                us(|cost| cost.system_ns),
+                ratio.as_ref().map_or_else(String::new, Spread::text),
+                ratio.as_ref().map_or_else(String::new, Spread::range),
+                beside.as_ref().map_or_else(String::new, Spread::text),
+                us(&|cost| cost.each_ns() / 1e3),
+                us(&|cost| cost.each_ns() / 1e3 * row.user_share(peer)),
                 format!("{:.0}", per_second.unwrap_or(f64::NAN)),
             ];
             if is_rate {
-                cells.push(us(|cost| cost.p50_us * 1e3));
-                cells.push(us(|cost| cost.p99_us * 1e3));
+                cells.push(us(&|cost| cost.p50_us));
+                cells.push(us(&|cost| cost.p99_us));
             }
             table.rows.push(cells);
         }
@@ -200,10 +272,7 @@ impl Report {
         let title = "Growth: CPU time per message, and its slope over the whole range";
         let mut table = Table::new(title.into(), &["with", "server", "slope", "points"]);
         for curve in &self.curves {
-            let points = curve.points.iter();
-            let points: Vec<String> = points
-                .map(|(at, cost)| format!("{at}: {:.2} µs{}", cost.median / 1e3, remark(cost)))
-                .collect();
+            let points: Vec<String> = curve.points.iter().map(at_point).collect();
             table.rows.push(vec![
                 curve.title.to_owned(),
                 curve.peer.name(),
@@ -213,6 +282,57 @@ impl Report {
         }
         table
     }
+}
+
+fn at_point(point: &Point) -> String {
+    let value = point.value;
+    if let Some(why) = &point.failed {
+        return format!("{value}: not measured: {why}");
+    }
+    let Some(cost) = point.cost() else {
+        return format!("{value}: not measured");
+    };
+    let mut text = format!("{value}: {:.2} µs", cost.median / 1e3);
+    if let Some(ratio) = point.ratio() {
+        let _ = write!(text, " = {} x bare", ratio.text());
+    }
+    text
+}
+
+fn beside_wrk(clients: &Result<[wrk::Rounds; 2], String>) -> Table {
+    let title = "The example load beside wrk: 64 connections, the plain page of windlass";
+    let mut table = Table::new(
+        title.into(),
+        &["", "", "load", "wrk", "x wrk (95 %)", "all rounds"],
+    );
+    match clients {
+        Err(why) => table.rows.push(vec![format!("not measured: {why}")]),
+        Ok(ways) => {
+            for way in Way::ALL {
+                for (name, part) in Told::PARTS {
+                    let Some([load, wrk, ratio]) = wrk::spreads(&ways[way as usize], part) else {
+                        continue;
+                    };
+                    let of = |spread: &Spread| {
+                        let Spread {
+                            median, min, max, ..
+                        } = spread;
+                        format!("{median:.2} ({min:.2} to {max:.2})")
+                    };
+                    table.rows.push(vec![
+                        peers::name(way),
+                        name.to_owned(),
+                        of(&load),
+                        of(&wrk),
+                        ratio.text(),
+                        ratio.range(),
+                    ]);
+                }
+            }
+        }
+    }
+    table.fill();
+    table
 }
 
 struct Table {
@@ -250,53 +370,28 @@ fn markdown(tables: &[Table]) -> String {
     out
 }
 
-/// A number, unless nothing can be told from it.
-fn told(ratio: Spread) -> String {
-    let Spread {
-        median, min, max, ..
-    } = ratio;
-    if ratio.is_one() {
-        return format!("one round tells nothing ({median:.2})");
-    }
-    if ratio.is_wide() {
-        return format!("too wide to tell ({min:.2} to {max:.2})");
-    }
-    format!("{median:.2} ({min:.2} to {max:.2})")
-}
-
-fn remark(cost: &Spread) -> String {
-    if !cost.is_wide() {
-        return String::new();
-    }
-    format!(
-        " (too wide: {:.2} to {:.2})",
-        cost.min / 1e3,
-        cost.max / 1e3
-    )
-}
-
 fn bars(row: &Row) -> String {
     let mut bars: Vec<Bar> = Vec::new();
-    for peer in row.rounds.keys() {
+    for peer in row.figures.keys() {
         if let Some(ratio) = row.ratio(*peer) {
             bars.push(Bar {
                 label: peer.name(),
-                value: if ratio.is_wide() { 0.0 } else { ratio.median },
-                text: told(ratio),
+                value: ratio.told().map(|_| ratio.median),
+                interval: ratio.interval,
+                text: ratio.text(),
                 is_ours: *peer == Peer::Windlass,
             });
         }
     }
-    bars.sort_by(|a, b| a.value.total_cmp(&b.value));
+    bars.sort_by(|a, b| a.value.unwrap_or(0.0).total_cmp(&b.value.unwrap_or(0.0)));
     svg::bars(&bars)
 }
 
 fn line(curve: &Curve) -> Line {
-    let points = curve.points.iter();
     Line {
         label: format!("{}: {:.4} ns each", curve.peer.name(), curve.slope()),
         is_ours: curve.peer == Peer::Windlass,
-        points: points.map(|(x, cost)| (*x, cost.median)).collect(),
+        points: curve.medians(),
     }
 }
 
@@ -313,6 +408,7 @@ th, td { text-align: left; padding: .2rem .7rem; border-bottom: 1px solid var(--
 svg { max-width: 44rem; width: 100%; font-size: 12px; }
 svg text { fill: var(--ink); } svg line { stroke: var(--faint); }
 svg .ours { fill: var(--ours); } svg .bar { fill: var(--bar); }
+svg .interval { stroke: var(--ink); fill: none; }
 svg polyline { fill: none; stroke-width: 2; } svg polyline.ours { stroke: var(--ours); fill: none; }
 svg polyline.other { stroke: var(--bar); }
 </style></head><body><main>

@@ -4,24 +4,27 @@
 
 use std::fmt::Write;
 
-/// A bar: its label, its length, what is written behind it, and whether it is ours.
+/// A bar: its label, its length, between what it lies, what is written behind it, and whether it
+/// is ours.
 pub(crate) struct Bar {
     pub(crate) label: String,
-    pub(crate) value: f64,
+    /// `None`: only the interval is drawn.
+    pub(crate) value: Option<f64>,
+    pub(crate) interval: Option<(f64, f64)>,
     pub(crate) text: String,
     pub(crate) is_ours: bool,
 }
 
 /// Horizontal bars, with a line at 1.
 pub(crate) fn bars(bars: &[Bar]) -> String {
-    let longest = bars.iter().map(|bar| bar.value).fold(1.0, f64::max);
-    let scale = 380.0 / longest;
+    let longest = bars.iter().map(Bar::right).fold(1.0, f64::max);
+    let scale = 340.0 / longest;
     let height = bars.len() * 22 + 6;
     let mut svg = format!("<svg viewBox='0 0 640 {height}' role='img'>\n");
     for (index, bar) in bars.iter().enumerate() {
-        let (y, width) = (index * 22 + 4, (bar.value * scale).max(1.0));
+        let (y, width) = (index * 22 + 4, (bar.value.unwrap_or(0.0) * scale).max(1.0));
         let class = if bar.is_ours { "ours" } else { "bar" };
-        let (text_y, text_x) = (y + 13, 118.0 + width);
+        let (text_y, text_x) = (y + 13, 118.0 + bar.right() * scale);
         let _ = writeln!(
             svg,
             "<text x='104' y='{text_y}' text-anchor='end'>{label}</text>\
@@ -30,6 +33,15 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
             label = escaped(&bar.label),
             text = escaped(&bar.text),
         );
+        if let Some((low, high)) = bar.interval {
+            let (left, right) = (110.0 + low * scale, 110.0 + high * scale);
+            let (top, middle, bottom) = (y + 5, y + 9, y + 13);
+            let _ = writeln!(
+                svg,
+                "<path class='interval' d='M{left:.1} {top}V{bottom}M{left:.1} {middle}\
+                 H{right:.1}M{right:.1} {top}V{bottom}'/>"
+            );
+        }
     }
     let one = 110.0 + scale;
     let _ = writeln!(
@@ -37,6 +49,14 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
         "<line x1='{one:.1}' x2='{one:.1}' y1='0' y2='{height}'/></svg>"
     );
     svg
+}
+
+impl Bar {
+    /// Where all that is drawn of it ends.
+    fn right(&self) -> f64 {
+        let interval = self.interval.map_or(0.0, |(_, high)| high);
+        self.value.unwrap_or(0.0).max(interval)
+    }
 }
 
 /// A curve: its label, whether it is ours, its points.

@@ -28,6 +28,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use bare_loop::listen;
+pub(crate) use debian::find;
 
 pub(crate) type Served = Result<(), Box<dyn Error>>;
 

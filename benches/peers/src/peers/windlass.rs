@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use windlass::http::{FileCache, Files, Limits, Response, Router, Server};
+use windlass::net::Bind;
 use windlass::{
-    Context, Datagram, DatagramContext, DatagramProtocol, Echo, Lines, Protocol, Raw, Reactor,
-    TimerId, Token,
+    Context, Datagram, DatagramContext, DatagramLimits, DatagramProtocol, Echo, Lines, Protocol,
+    Raw, Reactor, TimerId, Token,
 };
 
 use super::{BODY, SINK, Served, Service};
@@ -46,11 +47,13 @@ pub(crate) fn serve(service: Service, address: SocketAddr, root: &Path) -> Serve
             reactor.listen(address, move |_| Member(members.clone()))?
         }
         Service::Timers => {
-            let mut left = super::timers();
-            reactor.listen(address, move |_| {
-                let timers = std::mem::take(&mut left);
-                Watchdog { timers, last: None }
-            })?
+            let count = super::timers();
+            let limits = DatagramLimits {
+                max_socket_timers: count,
+                ..DatagramLimits::default()
+            };
+            reactor.bind(Bind::on("127.0.0.1:0")?.limits(limits), Waiting { count })?;
+            reactor.listen(address, |_| Watchdog { last: None })?
         }
     };
     Ok(reactor.run()?)
@@ -86,26 +89,31 @@ impl Protocol for Member {
     }
 }
 
+/// Owns the timers that are set besides: they end with their owner, and connections come and go.
+struct Waiting {
+    count: usize,
+}
+
+impl DatagramProtocol for Waiting {
+    fn on_open(&mut self, cx: &mut DatagramContext<'_>) {
+        for number in 0..self.count as u64 {
+            // Within an hour from when it cannot disturb.
+            let after = Duration::from_millis(600_000 + (number * 7919) % 3_600_000);
+            cx.set_timer(after).expect("its limit is their number");
+        }
+    }
+
+    fn on_datagram(&mut self, _: Datagram<'_>, _: &mut DatagramContext<'_>) {}
+}
+
 /// Echo that puts a timer off with each message.
 struct Watchdog {
-    /// So many are set besides.
-    timers: usize,
     last: Option<TimerId>,
 }
 
 impl Protocol for Watchdog {
     type Decoder = Raw;
     type Encoder = Raw;
-
-    fn on_open(&mut self, cx: &mut Context<'_, Raw>) {
-        for number in 0..self.timers {
-            // Within an hour from when it cannot disturb.
-            let after = Duration::from_millis(600_000 + (number as u64 * 7919) % 3_600_000);
-            if cx.set_timer(after).is_none() {
-                cx.abort();
-            }
-        }
-    }
 
     fn on_frame(&mut self, bytes: &[u8], cx: &mut Context<'_, Raw>) {
         if let Some(timer) = self.last.take() {
