@@ -8,9 +8,10 @@
 //!   (its `stats_correct`: behind each answer that took more than twice the mean, as many as would
 //!   have fitted into the time).
 //! - **spaced**: each connection waits some milliseconds between an answer and the next request,
-//!   `--think` of the one and `delay()` of the other. wrk knows no rate; with the same pause both
-//!   come to the same one, and the pause is so long that wrk adds nothing. Here the percentiles
-//!   are compared. wrk draws its pause anew each time, or all its connections would send in step.
+//!   `--think` of the one and `delay()` of the other. wrk knows no rate; with the same pause, long
+//!   beside the millisecond that either rounds by, both come to the same one, and wrk adds nothing.
+//!   Here the percentiles are compared. wrk draws its pause anew each time, or all its connections
+//!   would send in step.
 //!
 //! Knows both programs by what they print.
 
@@ -204,7 +205,7 @@ const CONNECTIONS: u32 = 64;
 /// Whole ones: wrk knows no others.
 const SECONDS: u32 = 2;
 /// Between these is the pause of a connection, in milliseconds.
-const PAUSE_MS: [u32; 2] = [4, 8];
+const PAUSE_MS: [u32; 2] = [15, 25];
 const DONE: &str = r#"
 function done(summary, latency)
     local errors = summary.errors
