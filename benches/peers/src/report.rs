@@ -371,19 +371,19 @@ fn markdown(tables: &[Table]) -> String {
 }
 
 fn bars(row: &Row) -> String {
-    let mut bars: Vec<Bar> = Vec::new();
-    for peer in row.figures.keys() {
-        if let Some(ratio) = row.ratio(*peer) {
-            bars.push(Bar {
-                label: peer.name(),
-                value: ratio.told().map(|_| ratio.median),
-                interval: ratio.interval,
-                text: ratio.text(),
-                is_ours: *peer == Peer::Windlass,
-            });
-        }
-    }
-    bars.sort_by(|a, b| a.value.unwrap_or(0.0).total_cmp(&b.value.unwrap_or(0.0)));
+    let ratios = row.figures.keys();
+    let mut ratios: Vec<(Peer, Spread)> = ratios
+        .filter_map(|peer| Some((*peer, row.ratio(*peer)?)))
+        .collect();
+    ratios.sort_by(|(_, a), (_, b)| a.median.total_cmp(&b.median));
+    let bars = ratios.into_iter().map(|(peer, ratio)| Bar {
+        label: peer.name(),
+        value: ratio.told().map(|_| ratio.median),
+        interval: ratio.interval,
+        text: ratio.text(),
+        is_ours: peer == Peer::Windlass,
+    });
+    let bars: Vec<Bar> = bars.collect();
     svg::bars(&bars)
 }
 
