@@ -1,17 +1,18 @@
 //! The example `load` beside wrk: what a request costs the client, and what both say of the server.
 //!
 //! Each round starts a server on windlass on one core, and loads it from the other, by turns, with
-//! either program, over 64 connections, in two ways:
+//! either program, over 64 connections that ask again at once. There are two servers:
 //!
-//! - **closed**: each connection asks again at once. Here the CPU time of the client is compared.
-//!   Not the high percentiles: wrk adds to what it has measured what it believes to have missed
-//!   (its `stats_correct`: behind each answer that took more than twice the mean, as many as would
-//!   have fitted into the time).
-//! - **spaced**: each connection waits some milliseconds between an answer and the next request,
-//!   `--think` of the one and `delay()` of the other. wrk knows no rate; with the same pause, long
-//!   beside the millisecond that either rounds by, both come to the same one, and wrk adds nothing.
-//!   Here the percentiles are compared. wrk draws its pause anew each time, or all its connections
-//!   would send in step.
+//! - **plain** answers as fast as it can: the client is the bottleneck, and its CPU time is what is
+//!   compared.
+//! - **busy** keeps its core for 10 µs with each request. It is the bottleneck, so that both
+//!   programs come to the same rate, whatever they take themselves (wrk knows no rate, and its
+//!   `delay()` is told in milliseconds, by which it sends in bursts). Here the percentiles are
+//!   compared.
+//!
+//! wrk adds to what it has measured what it believes to have missed: behind each answer that took
+//! more than twice the mean, as many as would have fitted into the time (its `stats_correct`). So
+//! the two agree on a p99 only where the machine stands still for nobody.
 //!
 //! Knows both programs by what they print.
 
@@ -37,8 +38,8 @@ pub(crate) enum Client {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Way {
-    Closed,
-    Spaced,
+    Plain,
+    Busy,
 }
 
 /// What a client told, and what it took.
@@ -54,7 +55,14 @@ pub(crate) struct Told {
 pub(crate) type Rounds = Vec<[Told; 2]>;
 
 impl Way {
-    pub(crate) const ALL: [Way; 2] = [Way::Closed, Way::Spaced];
+    pub(crate) const ALL: [Way; 2] = [Way::Plain, Way::Busy];
+
+    fn service(self) -> Service {
+        match self {
+            Way::Plain => Service::Http,
+            Way::Busy => Service::Busy,
+        }
+    }
 }
 
 /// Measures both, unless wrk is not installed: that is said. `load`: the example, built.
@@ -72,13 +80,13 @@ pub(crate) fn measure(
     let mut all = [Vec::new(), Vec::new()];
     for round in 0..rounds {
         eprintln!("load beside wrk: round {} of {rounds}", round + 1);
-        let server = bench.serve(Peer::Windlass, Service::Http, 0)?;
         for way in Way::ALL {
+            let server = bench.serve(Peer::Windlass, way.service(), 0)?;
             let mut clients = [Client::Load, Client::Wrk];
             clients.rotate_left(round % 2);
             let mut told = [None; 2];
             for client in clients {
-                told[client as usize] = Some(pair.run(client, way, server.address)?);
+                told[client as usize] = Some(pair.run(client, server.address)?);
             }
             if let [Some(load), Some(wrk)] = told {
                 all[way as usize].push([load, wrk]);
@@ -95,27 +103,21 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    fn run(&self, client: Client, way: Way, server: SocketAddr) -> Result<Told, Box<dyn Error>> {
+    fn run(&self, client: Client, server: SocketAddr) -> Result<Told, Box<dyn Error>> {
         let url = format!("http://{server}/");
         match client {
-            Client::Load => self.load(way, &url),
-            Client::Wrk => self.wrk(way, &url),
+            Client::Load => self.load(&url),
+            Client::Wrk => self.wrk(&url),
         }
     }
 
-    fn load(&self, way: Way, url: &str) -> Result<Told, Box<dyn Error>> {
+    fn load(&self, url: &str) -> Result<Told, Box<dyn Error>> {
         let file = self.bench.work().join("load.json");
         let mut command = Command::new(&self.load);
         command.args(["http", url, "--quiet", "--max-errors=0", "--json"]);
         command.arg(&file);
         command.arg(format!("--connections={CONNECTIONS}"));
         command.arg(format!("--duration={SECONDS}s"));
-        if way == Way::Spaced {
-            let [low, high] = PAUSE_MS;
-            command.arg(format!("--think={}ms", u32::midpoint(low, high)));
-            // Or they would all send in step.
-            command.arg(format!("--ramp-up={CONNECTIONS}ms"));
-        }
         let (_, cpu_ns) = self.bench.cores().run_load(&mut command)?;
         let run: Value = serde_json::from_slice(&fs::read(file)?)?;
         let number = |pointer: &str| -> Result<f64, String> {
@@ -130,16 +132,9 @@ impl Pair<'_> {
         })
     }
 
-    fn wrk(&self, way: Way, url: &str) -> Result<Told, Box<dyn Error>> {
+    fn wrk(&self, url: &str) -> Result<Told, Box<dyn Error>> {
         let script = self.bench.work().join("wrk.lua");
-        let delay = match way {
-            Way::Closed => String::new(),
-            Way::Spaced => {
-                let [low, high] = PAUSE_MS;
-                format!("function delay() return math.random({low}, {high}) end\n")
-            }
-        };
-        fs::write(&script, delay + DONE)?;
+        fs::write(&script, DONE)?;
         let mut command = Command::new(&self.wrk);
         command.args(["--threads=1", url, "--script"]).arg(script);
         command.arg(format!("--connections={CONNECTIONS}"));
@@ -168,7 +163,7 @@ impl Pair<'_> {
 }
 
 impl Told {
-    /// What is told of each, its name, and whether it can be compared in that way.
+    /// What is told of each, and its name.
     pub(crate) const PARTS: [(&'static str, fn(&Told) -> f64); 4] = [
         ("requests a second", |told| told.per_second),
         ("client's CPU [µs]", |told| told.cpu_us),
@@ -204,8 +199,6 @@ pub(crate) fn load_example() -> Result<PathBuf, Box<dyn Error>> {
 const CONNECTIONS: u32 = 64;
 /// Whole ones: wrk knows no others.
 const SECONDS: u32 = 2;
-/// Between these is the pause of a connection, in milliseconds.
-const PAUSE_MS: [u32; 2] = [15, 25];
 const DONE: &str = r#"
 function done(summary, latency)
     local errors = summary.errors

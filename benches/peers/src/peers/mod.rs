@@ -39,6 +39,8 @@ pub(crate) enum Service {
     Echo,
     /// Answers each request with "Hello, World!" and the usual fields.
     Http,
+    /// The same, and keeps the core for 10 µs with each.
+    Busy,
     /// Serves the files of a directory.
     Files,
     /// Sends back each datagram, but for those of the length of `SINK`: these it takes.
@@ -75,9 +77,9 @@ impl Peer {
 
     /// Whether it does that at all.
     pub(crate) fn offers(self, service: Service) -> bool {
-        use Service::{Chat, Echo, Files, Http, Timers, Udp};
+        use Service::{Busy, Chat, Echo, Files, Http, Timers, Udp};
         match self {
-            Peer::Bare => service != Files,
+            Peer::Bare => !matches!(service, Busy | Files),
             Peer::Windlass => true,
             Peer::Tokio => matches!(service, Echo | Udp | Chat | Timers),
             Peer::Monoio => service == Echo,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use windlass::http::{FileCache, Files, Limits, Response, Router, Server};
 use windlass::net::Bind;
@@ -29,6 +29,17 @@ pub(crate) fn serve(service: Service, address: SocketAddr, root: &Path) -> Serve
             };
             let router = Router::new().get("/", |_| Response::text(BODY));
             let server = Server::with_limits(router, limits);
+            reactor.listen(address, move |_| server.clone())?
+        }
+        Service::Busy => {
+            let router = Router::new().get("/", |_| {
+                let until = Instant::now() + Duration::from_micros(10);
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+                Response::text(BODY)
+            });
+            let server = Server::new(router);
             reactor.listen(address, move |_| server.clone())?
         }
         Service::Files => {
