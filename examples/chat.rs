@@ -26,7 +26,12 @@ struct Args {
     #[arg(default_value = "127.0.0.1:7001")]
     address: Address,
     /// Seconds for which a member may take nothing of what is sent before it is out.
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
     patience: u64,
 }
 

@@ -1,6 +1,6 @@
 //! A web server: pages, files, an API, streams, uploads.
 //!
-//! Step four of the story: a protocol with an API of its own on top. Try it:
+//! Step six of the story: a protocol with an API of its own on top. Try it:
 //!
 //! ```text
 //! cargo run --release --example http -- --root . --access-log common
@@ -54,7 +54,7 @@ struct Args {
     /// A directory to serve below /files/.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Seconds that a file which is kept in memory is not looked at again: it may be sent so late.
+    /// Seconds for which a file in memory is served without a look whether it has changed.
     #[arg(long, value_name = "SECS", default_value_t = 0)]
     cache: u64,
     /// Seconds that a head may take, and that a body may stall.

@@ -84,7 +84,7 @@ const SERVICES: &[Service] = &[
     },
     Service {
         name: "http",
-        about: "this page: what runs, and how it is doing",
+        about: "a page that tells what runs, and how it is doing",
         scheme: "http",
         port: 8080,
         open: |reactor, address, board| board.listen(reactor, address),

@@ -1,6 +1,6 @@
 //! A TFTP server: files one block at a time, each waiting for its acknowledgement.
 //!
-//! Step five of the story: one socket, many peers, and for each a small state machine with a timer.
+//! Step seven of the story: one socket, many peers, each with a small state machine and a timer.
 //! RFC 1350 with the options of RFC 2347 to 2349 (`blksize`, `timeout`, `tsize`), octet mode.
 //!
 //! ```text
@@ -50,6 +50,11 @@ fn main() -> ExitCode {
 
 fn serve(args: Args) -> Result<(), Error> {
     let mut reactor = Reactor::new()?;
+    // A folder that is not there would be told to each client, and to nobody here.
+    if let Err(error) = fs::read_dir(&args.root) {
+        let text = format!("{}: {error}", args.root.display());
+        return Err(io::Error::new(error.kind(), text).into());
+    }
     let service = Rc::new(Service {
         root: args.root,
         max_write: args.write,

@@ -35,22 +35,22 @@ struct Args {
     address: SocketAddr,
     /// Where to announce: a broadcast address, or a multicast group. By default everybody on the
     /// port that is listened on.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     to: Vec<SocketAddr>,
     /// The number of the network interface to announce by, and to hear groups on.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER")]
     interface: Option<u32>,
     /// Hear groups from this address only (source-specific multicast); more of them may be given.
-    #[arg(long)]
+    #[arg(long, value_name = "IP")]
     source: Vec<IpAddr>,
     /// Pass on what is heard to this address: on another network, usually.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     relay: Vec<SocketAddr>,
     /// How many relays may pass on what is announced.
     #[arg(long, default_value_t = 0)]
     hops: u8,
     /// What to announce. By default the name of the machine.
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     name: Option<String>,
     /// Seconds between two announcements.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]

@@ -137,6 +137,21 @@ fn bad_arguments_exit_with_2() {
     check_exit("forward", &["--to", "localhost"], 2);
     check_exit("serve", &["--echo", "localhost"], 2);
     check_exit("serve", &["--stats", "0"], 2);
+    check_exit("chat", &["--patience", "0"], 2);
+}
+
+#[test]
+fn a_folder_that_is_not_there_exits_with_1_and_one_line_that_names_it() {
+    let listen = "127.0.0.1:0";
+    for (name, args) in [
+        ("files", ["serve", "/nowhere", "--listen", listen]),
+        ("tftp", [listen, "--root", "/nowhere", "--write"]),
+    ] {
+        let output = check_exit(name, &args, 1);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with("/nowhere: "), "{name}: {said}");
+        assert_eq!(said.lines().count(), 1, "{name}: {said}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Url, String> {
         let rest = text
             .strip_prefix("http://")
-            .ok_or("it begins with http://")?;
+            .ok_or("it has to begin with http://")?;
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err("there are characters in it that a URL has none of".into());
         }

@@ -1,6 +1,6 @@
 //! Files that arrive whole: a server and its client.
 //!
-//! Step six of the story: a protocol with long work in it. Every block has a digest, and so has
+//! Step eight of the story: a protocol with long work in it. Every block has a digest, and so has
 //! the file; a transfer that was cut goes on where it was, after what is there was compared; a file
 //! gets its name when all of it is right. What takes long is done a slice per turn, with one
 //! exception: until a file is on the disk everybody waits, unless `--fsync none` is given. Try it:
@@ -31,10 +31,10 @@ mod store;
 mod wire;
 
 use std::fs::File;
-use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{io, iter};
 
 use clap::Parser;
 use windlass::net::{Address, Listen};
@@ -66,7 +66,9 @@ fn run(command: Command) -> Result<bool, Error> {
             echo,
         } => {
             let service = Service {
-                store: Store::open(&root)?,
+                store: Store::open(&root).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", root.display()))
+                })?,
                 fsync,
                 is_read_only: read_only,
             };

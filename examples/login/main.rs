@@ -1,6 +1,6 @@
 //! A login: users with passwords, which are never checked on the loop.
 //!
-//! Step seven of the story: work that takes long, here on purpose. A password is stored as an
+//! Step nine of the story: work that takes long, here on purpose. A password is stored as an
 //! Argon2id hash, which costs tens of milliseconds and tens of megabytes, each time. In four steps:
 //!
 //! 1. `door.rs` reads a line, and asks `Attempts` whether that address may try again so soon.
