@@ -23,12 +23,26 @@
 //! # Ok::<(), windlass::Error>(())
 //! ```
 //!
-//! - [`Reactor`]: listeners, connections, custom sources, timers, a mailbox for other threads.
+//! - [`Reactor`]: listeners, connections, datagram sockets, custom sources, timers, a mailbox for
+//!   other threads.
 //! - [`framing`]: from bytes to frames and back; ready-made framings.
 //! - [`protocol`]: what a server says, and the [`Context`] with which it says it.
 //! - [`Limits`]: every bound of a connection. The defaults are safe for the open network.
 //! - [`net`]: addresses, socket options, and the [`net::Network`] that a reactor runs on: the
 //!   operating system's, or [`net::Memory`] in tests.
+//! - `http`: a server with a router, and a client.
+//! - `sim`: worlds from a seed, to test protocols in.
+//!
+//! | feature | default | what comes with it |
+//! |---|---|---|
+//! | `http` | on | the module `http`, and `sendfile` |
+//! | `sendfile` | with `http` | on Linux, files leave without a copy ([`Outbox::put_file`]) |
+//! | `udp-batch` | on | on Linux, trains of datagrams, and what control messages tell |
+//! | `defer-accept` | on | on Linux, [`net::Listen::defer_accept`] |
+//! | `digest` | off | `framing::{Checked, Sealed}`, `protocol::auth`, `http::digest` |
+//! | `hub` | off | `protocol::Hub` |
+//! | `sim` | off | the module `sim` |
+//! | `tokio-codec` | off | `framing::tokio_codec` |
 //!
 //! Unix-like systems only. How it is built is told in ARCHITECTURE.md; this page knows nothing of
 //! that.

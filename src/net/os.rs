@@ -1,4 +1,5 @@
-//! `Os`: the real network, on mio. The only file that names `mio::Poll` or reads the clock.
+//! `Os`: the real network, on mio. The only file that names `mio::Poll`, and the only one that asks
+//! the clock again and again: other networks do once, for where to begin.
 //!
 //! Knows neither protocols nor connections. Unix-like systems only: every socket is a plain
 //! descriptor, which Windows cannot poll.

@@ -51,7 +51,8 @@ pub fn check(
     }
 }
 
-/// The seeds from 0 to `count`, or to the number in the variable `WINDLASS_SEEDS`.
+/// The first `count` seeds, or as many as the variable `WINDLASS_SEEDS` says. They begin with 0, or
+/// with the number in `WINDLASS_FIRST_SEED`.
 pub fn seeds(count: u64) -> std::ops::Range<u64> {
     let first = number_of("WINDLASS_FIRST_SEED").unwrap_or(0);
     first..first + number_of("WINDLASS_SEEDS").unwrap_or(count)
