@@ -311,3 +311,39 @@ fn a_session_may_be_silent_for_ever() {
     assert_eq!(rig.say(&peer, "again").as_deref(), Some("2"));
     assert!(rig.journal.borrow().is_empty());
 }
+
+/// Takes its leave when the reactor shuts down.
+struct Polite;
+
+impl Session for Polite {
+    fn on_datagram(&mut self, _: Datagram<'_>, _: &mut SessionContext<'_, '_>) {}
+
+    fn on_shutdown(&mut self, cx: &mut SessionContext<'_, '_>) {
+        cx.send("bye");
+        cx.finish();
+    }
+}
+
+#[test]
+fn a_session_is_told_of_a_shutdown_and_may_end_at_once() {
+    let memory = Memory::new();
+    let mut reactor = Reactor::with_network(memory.clone());
+    let sessions = Sessions::new(SessionLimits::default(), |_| Some(Polite));
+    reactor.bind(HOME, sessions).unwrap();
+    let peers = [1, 2].map(|port| {
+        let at = SocketAddr::from(([10, 0, 0, 2], port));
+        memory.bind_peer(Bind::new(at)).unwrap()
+    });
+    for peer in &peers {
+        peer.send_to(&HOME.parse().unwrap(), b"hello").unwrap();
+    }
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let began = reactor.now();
+    reactor.shutdown(Duration::from_secs(60));
+    reactor.run().unwrap();
+    assert_eq!(reactor.now(), began);
+    assert_eq!(
+        peers.map(|peer| heard(&peer)),
+        [Some("bye".to_owned()), Some("bye".to_owned())]
+    );
+}

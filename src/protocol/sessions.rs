@@ -38,6 +38,13 @@ pub trait Session {
         log::warn!("{}: the session takes no mail", cx.peer());
     }
 
+    /// The reactor shuts down, and begins no further session. This one may come to its end, within
+    /// the grace of the shutdown; it is for the session to say that it has
+    /// ([`SessionContext::finish`]), unless it is silent for too long.
+    fn on_shutdown(&mut self, cx: &mut SessionContext<'_, '_>) {
+        let _ = cx;
+    }
+
     /// The session has ended: it finished, was silent for too long (`IdleTimeout`), or its socket
     /// is closed. Called exactly once, and last.
     fn on_close(&mut self, reason: CloseReason) {
@@ -504,6 +511,10 @@ where
     /// begins.
     fn on_shutdown(&mut self, cx: &mut DatagramContext<'_>) {
         self.is_draining = true;
+        let peers: Vec<SocketAddr> = self.table.keys().copied().collect();
+        for peer in peers {
+            self.call(peer, cx, S::on_shutdown);
+        }
         self.arm(cx);
     }
 
