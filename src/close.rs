@@ -213,7 +213,11 @@ impl From<OsError> for io::Error {
 
 impl fmt::Display for OsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", io::Error::from(*self))
+        match self.0 {
+            // It would call itself a success.
+            0 => f.write_str("an error without a number"),
+            _ => write!(f, "{}", io::Error::from(*self)),
+        }
     }
 }
 

@@ -157,6 +157,22 @@ fn a_connection_that_waits_to_be_tried_again_can_be_aborted() {
 }
 
 #[test]
+fn a_refusal_has_its_number_on_the_network_in_memory_too() {
+    let mut reactor = Reactor::with_network(Memory::new());
+    let (tell, seen) = channel();
+    let nowhere: SocketAddr = ([10, 0, 0, 1], 7).into();
+    let script = Script::<Lines>::new().seen(&tell);
+    let token = reactor.connect(nowhere, script).unwrap();
+    reactor.run().unwrap();
+    let (closed, reason) = next_close(&seen);
+    assert_eq!(closed, token);
+    let CloseReason::ConnectFailed(error) = reason else {
+        panic!("{reason}");
+    };
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn a_connection_begins_after_the_wait_that_it_was_given_and_not_before() {
     let memory = Memory::new();
     let address: SocketAddr = ([10, 0, 0, 1], 7).into();

@@ -15,6 +15,7 @@ use super::bind::Bind;
 use super::listen::Listen;
 use super::options::StreamOptions;
 use super::post::Post;
+use super::socket::ECONNREFUSED;
 use super::{Readiness, Ready};
 use crate::token::Token;
 
@@ -139,10 +140,10 @@ impl World {
         };
         let mut ports = self.ports.iter_mut();
         let Some((_, port)) = ports.find(|(_, port)| port.address == *address) else {
-            return Err(ErrorKind::ConnectionRefused.into());
+            return Err(io::Error::from_raw_os_error(ECONNREFUSED));
         };
         if port.backlog.len() >= port.max_backlog {
-            return Err(ErrorKind::ConnectionRefused.into());
+            return Err(io::Error::from_raw_os_error(ECONNREFUSED));
         }
         let theirs = End::new(address.clone(), local.clone(), options, Link::Closed);
         let theirs = self.ends.insert(theirs);
@@ -187,7 +188,7 @@ impl World {
         match self.ends[end].link {
             Link::Up(_) | Link::Closed => Ok(()),
             Link::Reset => Err(ErrorKind::ConnectionReset.into()),
-            Link::Refused => Err(ErrorKind::ConnectionRefused.into()),
+            Link::Refused => Err(io::Error::from_raw_os_error(ECONNREFUSED)),
         }
     }
 
