@@ -433,6 +433,16 @@ fn a_request_may_have_a_time_out_of_its_own() {
 }
 
 #[test]
+fn a_time_out_may_be_as_long_as_can_be_said() {
+    let mut world = World::new(pipelined(1));
+    let listener = world.listen();
+    world.send("a", Request::get("/").timeout(Duration::MAX));
+    let peer = listener.accept().unwrap();
+    world.answer(&peer, OK);
+    world.expect(&["a: 200 "]);
+}
+
+#[test]
 fn a_time_out_counts_even_if_an_earlier_request_had_more_time() {
     let mut world = World::new(pipelined(2));
     let listener = world.listen();

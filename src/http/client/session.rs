@@ -138,7 +138,9 @@ impl Session {
 
     fn put(&mut self, call: Call, cx: &mut Cx<'_>) {
         let request = Rc::clone(&call.request);
-        let deadline = request.deadline_after().map(|after| cx.now() + after);
+        // What is beyond all time is none.
+        let after = request.deadline_after();
+        let deadline = after.and_then(|after| cx.now().checked_add(after));
         if self.in_flight.is_empty() {
             self.asked.set(Some(request.method()));
         }
