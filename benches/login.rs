@@ -1,6 +1,6 @@
 //! What logins do to others on the same reactor: how long an echo takes while nobody logs in, while
 //! 1,000 bad logins come in a second from as many addresses, while they come from one, and, to show
-//! that it would be seen, while 20 in a second are hashed in a callback, as nobody should.
+//! that it would be seen, while five in a second are hashed in a callback, as nobody should.
 //!
 //! `cargo bench --features digest --bench login -- [ROUNDS [SECONDS]]`; the four take turns, for
 //! so many seconds each. Who has which core is said in `common/beside.rs`; the flood and the clerk
@@ -51,7 +51,7 @@ use machine::Core;
 /// Logins in a second, as the example takes them …
 const FLOOD: u32 = 1000;
 /// … and where each is hashed in a callback.
-const ON_LOOP: u32 = 20;
+const ON_LOOP: u32 = 5;
 
 /// What not to do.
 struct OnLoop(Rc<Users>);
@@ -210,7 +210,7 @@ fn main() {
         "nobody logs in",
         "1,000/s, bad",
         "1,000/s of one address",
-        "20/s in a callback",
+        "5/s in a callback",
     ]
     .map(Arm::new);
     let mut first = 0;

@@ -114,9 +114,12 @@ impl Echoes {
 
     /// Echoes for so long, while an arm's others do what they do.
     pub(crate) fn run(&mut self, duration: Duration, arm: &mut Arm) {
+        self.settle();
         self.turns.take();
         let took = self.echo(duration);
         let mut turns = self.turns.take();
+        // It may have begun before.
+        turns[0] = 0;
         turns.sort_unstable();
         let at = |values: &[u64], percent| values[(values.len() - 1) * percent / 100] / 1000;
         arm.rounds.push(Round {
@@ -126,6 +129,24 @@ impl Echoes {
             turn_p99: at(&turns, 99),
             turn_most: at(&turns, 100),
         });
+    }
+
+    /// Waits until what came before is over: until an echo is a fast one again, or for long enough.
+    fn settle(&mut self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut took = Duration::MAX;
+        while took > Duration::from_millis(1) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+            took = Duration::from_nanos(self.echo_once(Instant::now()));
+        }
+    }
+
+    /// Nanoseconds from `since` to when an echo is here.
+    fn echo_once(&mut self, since: Instant) -> u64 {
+        self.stream.write_all(&LINE).expect("it listens");
+        let mut echo = [0; LINE.len()];
+        self.stream.read_exact(&mut echo).expect("an echo");
+        since.elapsed().as_nanos() as u64
     }
 
     /// How long echoes take: nanoseconds, in order. If one is late, so are the next ones that are
@@ -140,11 +161,7 @@ impl Echoes {
             if since.elapsed() > duration {
                 break;
             }
-            self.stream.write_all(&LINE).expect("it listens");
-            self.stream
-                .read_exact(&mut [0; LINE.len()])
-                .expect("an echo");
-            took.push(since.elapsed().as_nanos() as u64);
+            took.push(self.echo_once(since));
         }
         took.sort_unstable();
         took
