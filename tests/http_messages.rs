@@ -81,6 +81,7 @@ const PROMISES: &[(&str, &[&str])] = &[
             "two hosts",
             "the same host twice",
             "a host with a user",
+            "a host with half an escape",
             "a port too large",
         ],
     ),

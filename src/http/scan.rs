@@ -198,8 +198,9 @@ fn not_a_line_end(rest: &[u8]) -> Stop {
 
 /// The characters of a token (RFC 9110, section 5.6.2).
 pub(super) static IS_TOKEN: Set = alphanumerics_and(b"!#$%&'*+-.^_`|~");
-/// The characters of a registered name or an IPv4 address (RFC 3986, section 3.2.2).
-pub(super) static IS_HOST: Set = alphanumerics_and(b"-._~%!$&'()*+,;=");
+/// The characters of a registered name or an IPv4 address (RFC 3986, section 3.2.2), but for what
+/// begins an escape.
+pub(super) static IS_HOST: Set = alphanumerics_and(b"-._~!$&'()*+,;=");
 static IS_DIGIT: Set = {
     let mut set = [false; 256];
     let mut digit = b'0';

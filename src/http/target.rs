@@ -41,14 +41,17 @@ pub(super) fn parse(method: Method, target: &[u8]) -> Result<Target<'_>, Request
 fn with_good_escapes(target: Target<'_>) -> Result<Target<'_>, RequestError> {
     let mut rest = target.path;
     while let Some(at) = memchr::memchr(b'%', rest) {
-        match rest[at + 1..] {
-            [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest = &rest[at + 3..];
-            }
-            _ => return Err(RequestError::Target),
-        }
+        rest = behind_escape(&rest[at + 1..]).ok_or(RequestError::Target)?;
     }
     Ok(target)
+}
+
+/// What is left behind the two digits of an escape, whose percent sign was there.
+fn behind_escape(text: &[u8]) -> Option<&[u8]> {
+    match text {
+        [high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => Some(rest),
+        _ => None,
+    }
 }
 
 /// `host:port`, where the port must not be missing (RFC 9112, section 3.2.3).
@@ -115,7 +118,10 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
 /// if it is an address of IPv6.
 #[inline(always)]
 pub(super) fn behind_authority(text: &[u8]) -> Option<&[u8]> {
-    let rest = scan::behind(text, &scan::IS_HOST);
+    let mut rest = scan::behind(text, &scan::IS_HOST);
+    while let [b'%', escape @ ..] = rest {
+        rest = scan::behind(behind_escape(escape)?, &scan::IS_HOST);
+    }
     if rest.len() == text.len() {
         return None;
     }
@@ -229,13 +235,14 @@ mod tests {
             "[::1]",
             "[::1]:8",
             "a%20b",
+            "%61%2e:80",
             "_a",
         ] {
             assert!(is_authority(valid.as_bytes()), "{valid}");
         }
         for invalid in [
             "", ":1", "a b", "a/b", "a:b", "a:1:2", "a@b", "[::1", "[x]", "[::1]x", "a,b\"",
-            "a\\b", "a:99999", "a:65536", "a:000080", "\u{e4}",
+            "a\\b", "a%", "a%2", "%zz", "a%2g:80", "a:99999", "a:65536", "a:000080", "\u{e4}",
         ] {
             assert!(!is_authority(invalid.as_bytes()), "{invalid}");
         }
