@@ -51,14 +51,22 @@ impl<'a> Head<'a> {
 
     #[inline(always)]
     fn scan(window: &'a [u8], limits: &Limits) -> Result<Head<'a>, Stop> {
-        let (line, mut rest) = RequestLine::scan(window, limits)?;
+        // What is usual is read apart from all that may be: both would leave what they find in one
+        // place otherwise, which would lie in memory, and not in registers.
+        let (line, mut rest) = match RequestLine::usual(window, limits) {
+            Some(found) => found,
+            None => RequestLine::any(window, limits)?,
+        };
         let mut summary = Summary::new();
         let mut fields_left = limits.max_fields;
         // Nearly always `Host` is the first field (RFC 9110, section 7.2), and spelled so.
         if let Some(behind) = rest.strip_prefix(b"Host: ")
             && fields_left > 0
         {
-            let (host, lines) = host(behind)?;
+            let (host, lines) = match usual_host(behind) {
+                Some(found) => found,
+                None => any_host(behind)?,
+            };
             summary.on_host(host)?;
             fields_left -= 1;
             rest = lines;
@@ -212,49 +220,41 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    /// The line that `window` begins with, and what is left behind it.
+    /// The line that `window` begins with, and what is left behind it, if it is one as most are: of
+    /// HTTP/1.1, with a path.
     #[inline(always)]
-    fn scan(window: &'a [u8], limits: &Limits) -> Result<(RequestLine<'a>, &'a [u8]), Stop> {
+    fn usual(window: &'a [u8], limits: &Limits) -> Option<(RequestLine<'a>, &'a [u8])> {
         let (method, method_len, text) = match window.split_first_chunk() {
             Some((start, text)) if u32::from_le_bytes(*start) == u32::from_le_bytes(*b"GET ") => {
                 (Method::Get, 3, text)
             }
-            _ => method(window)?,
+            _ => method(window).ok()?,
         };
         let behind_path = scan::behind_path(text);
         let rest = match behind_path {
-            [b'?', query @ ..] => scan::behind(query, &scan::IS_TARGET),
+            [b'?', query @ ..] => scan::behind_query(query),
             _ => behind_path,
         };
-        if let Some(lines) = rest.strip_prefix(b" HTTP/1.1\r\n")
-            && text[0] == b'/'
-            && method != Method::Connect
-        {
-            let target_len = text.len() - rest.len();
-            if target_len > limits.max_target_len {
-                return Err(target_too_long(limits).into());
-            }
-            let line = RequestLine {
-                method,
-                version: Version::Http11,
-                method_len,
-                target_len,
-                path: scan::before(text, behind_path),
-                authority: None,
-            };
-            return Ok((line, lines));
+        let lines = rest.strip_prefix(b" HTTP/1.1\r\n")?;
+        let target_len = text.len() - rest.len();
+        if text[0] != b'/' || method == Method::Connect || target_len > limits.max_target_len {
+            return None;
         }
-        RequestLine::unusual(method, method_len, text, limits)
+        let line = RequestLine {
+            method,
+            version: Version::Http11,
+            method_len,
+            target_len,
+            path: scan::before(text, behind_path),
+            authority: None,
+        };
+        Some((line, lines))
     }
 
-    /// One that is wrong, or right in a rare way.
+    /// As `usual`, of any line, be it wrong or right in a rare way.
     #[cold]
-    fn unusual(
-        method: Method,
-        method_len: usize,
-        text: &'a [u8],
-        limits: &Limits,
-    ) -> Result<(RequestLine<'a>, &'a [u8]), Stop> {
+    fn any(window: &'a [u8], limits: &Limits) -> Result<(RequestLine<'a>, &'a [u8]), Stop> {
+        let (method, method_len, text) = method(window)?;
         let (target, rest) = target(text, limits)?;
         let (version, lines) = version(rest)?;
         let Target {
@@ -319,19 +319,16 @@ fn version(text: &[u8]) -> Result<(Version, &[u8]), Stop> {
     }
 }
 
-/// The value of `Host` that `bytes` begins with, and what is left behind its line.
+/// The value of `Host` that `bytes` begins with, and what is left behind its line, if it is a host
+/// and nothing else, which is all that has to be found out about it.
 #[inline(always)]
-fn host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
-    // Nearly always it is a host and nothing else, which is all that has to be found out about it.
-    if let Some(rest) = target::behind_authority(bytes)
-        && let Some(lines) = rest.strip_prefix(LINE_END)
-    {
-        return Ok((scan::before(bytes, rest), lines));
-    }
-    any_host(bytes)
+fn usual_host(bytes: &[u8]) -> Option<Found<'_>> {
+    let rest = target::behind_authority(bytes)?;
+    let lines = rest.strip_prefix(LINE_END)?;
+    Some((scan::before(bytes, rest), lines))
 }
 
-/// As `host`, with whitespace around it, or with an address of IPv6.
+/// As `usual_host`, with whitespace around it, or with an address of IPv6.
 #[cold]
 fn any_host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
     let (host, rest) = scan::value(bytes)?;

@@ -30,29 +30,13 @@ pub(super) type Set = [bool; 256];
 /// What is left is always told by a slice, never by a number: the compiler knows that it is a part
 /// of what there was, and checks no bounds.
 #[inline(always)]
-pub(super) fn behind<'a>(bytes: &'a [u8], set: &Set) -> &'a [u8] {
-    let mut at = 0;
-    // Eight at a time, because that takes one look at how many there are.
-    while let Some(&[a, b, c, d, e, f, g, h]) = bytes[at..].first_chunk() {
-        let is_in = |byte: u8| set[usize::from(byte)];
-        at += match () {
-            () if !is_in(a) => return &bytes[at..],
-            () if !is_in(b) => return &bytes[at + 1..],
-            () if !is_in(c) => return &bytes[at + 2..],
-            () if !is_in(d) => return &bytes[at + 3..],
-            () if !is_in(e) => return &bytes[at + 4..],
-            () if !is_in(f) => return &bytes[at + 5..],
-            () if !is_in(g) => return &bytes[at + 6..],
-            () if !is_in(h) => return &bytes[at + 7..],
-            () => 8,
-        };
-    }
-    while let Some(&byte) = bytes.get(at)
-        && set[usize::from(byte)]
+pub(super) fn behind<'a>(mut bytes: &'a [u8], set: &Set) -> &'a [u8] {
+    while let [byte, rest @ ..] = bytes
+        && set[usize::from(*byte)]
     {
-        at += 1;
+        bytes = rest;
     }
-    &bytes[at..]
+    bytes
 }
 
 /// As [`behind`], where most bytes are usual ones, eight of which are looked at at once.
@@ -73,12 +57,7 @@ fn behind_usual<'a>(mut bytes: &'a [u8], unusual_in: fn(u64) -> u64, set: &Set) 
             _ => return bytes,
         }
     }
-    while let [byte, rest @ ..] = bytes
-        && set[usize::from(*byte)]
-    {
-        bytes = rest;
-    }
-    bytes
+    behind(bytes, set)
 }
 
 /// What `bytes` begins with, if `rest` is what is left of it.
@@ -92,6 +71,13 @@ pub(super) fn before<'a>(bytes: &'a [u8], rest: &[u8]) -> &'a [u8] {
 pub(super) fn behind_path(bytes: &[u8]) -> &[u8] {
     let unusual_in = |word| outside(b'&', b'~', word) | is(b'?', word);
     behind_usual(bytes, unusual_in, &IS_PATH)
+}
+
+/// What is left behind the characters of a target's query, most of which are not the first ones of
+/// ASCII that are visible.
+#[inline(always)]
+pub(super) fn behind_query(bytes: &[u8]) -> &[u8] {
+    behind_usual(bytes, |word| outside(b'$', b'~', word), &IS_TARGET)
 }
 
 /// What is left behind the digits of a port.
@@ -110,8 +96,7 @@ fn behind_token(bytes: &[u8]) -> &[u8] {
 /// What is left behind the bytes of a field's value (RFC 9110, section 5.5).
 #[inline(always)]
 fn behind_value(bytes: &[u8]) -> &[u8] {
-    let unusual_in = |word: u64| (word.wrapping_sub(eight(b' ')) | is(0x7f, word)) & !word;
-    behind_usual(bytes, unusual_in, &IS_VALUE)
+    behind_usual(bytes, |word| outside(b' ', b'~', word), &IS_VALUE)
 }
 
 /// Marks the lowest byte that is not one of `first` to `last`, which are below 0x80.
@@ -213,7 +198,7 @@ static IS_DIGIT: Set = {
 /// Visible characters of ASCII.
 pub(super) static IS_VISIBLE: Set = visible_but(b"");
 /// Those that may stand in a target. A fragment is never sent.
-pub(super) static IS_TARGET: Set = visible_but(b"#");
+static IS_TARGET: Set = visible_but(b"#");
 /// Those that may stand in its path. What begins an escape is looked at with care.
 static IS_PATH: Set = visible_but(b"#?%");
 
@@ -267,8 +252,9 @@ mod tests {
     #[test]
     fn many_bytes_at_once_are_told_as_one_is() {
         type Behind = for<'a> fn(&'a [u8]) -> &'a [u8];
-        let cases: [(Behind, &Set, &[u8; 5]); 4] = [
+        let cases: [(Behind, &Set, &[u8; 5]); 5] = [
             (behind_path, &IS_PATH, b"/a~&_"),
+            (behind_query, &IS_TARGET, b"a=%&~"),
             (behind_digits, &IS_DIGIT, b"09185"),
             (behind_token, &IS_TOKEN, b"aZ-z_"),
             (behind_value, &IS_VALUE, b"a \t\x80~"),

@@ -118,10 +118,10 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
 /// if it is an address of IPv6.
 #[inline(always)]
 pub(super) fn behind_authority(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = scan::behind(text, &scan::IS_HOST);
-    while let [b'%', escape @ ..] = rest {
-        rest = scan::behind(behind_escape(escape)?, &scan::IS_HOST);
-    }
+    let rest = match scan::behind(text, &scan::IS_HOST) {
+        rest @ [b'%', ..] => behind_escapes(rest)?,
+        rest => rest,
+    };
     if rest.len() == text.len() {
         return None;
     }
@@ -129,6 +129,15 @@ pub(super) fn behind_authority(text: &[u8]) -> Option<&[u8]> {
         [b':', port @ ..] => behind_port(port),
         _ => Some(rest),
     }
+}
+
+/// What is left behind the host whose next part `text` is: an escape.
+#[cold]
+fn behind_escapes(mut text: &[u8]) -> Option<&[u8]> {
+    while let [b'%', escape @ ..] = text {
+        text = scan::behind(behind_escape(escape)?, &scan::IS_HOST);
+    }
+    Some(text)
 }
 
 /// What is left behind the port that `text` begins with: a number of 16 bits with at most five
