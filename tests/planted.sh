@@ -24,6 +24,11 @@ build() {
     [[ -n "$binary" ]] || { cat "$work/errors" >&2; exit 1; }
 }
 
+# The tests that run under many seeds. The others say nothing about how many it takes.
+scenarios() {
+    "$binary" --list --format terse 2>/dev/null | sed -n 's/: test$//p' | grep -vE '^(exploring|witness)::'
+}
+
 names=("$@")
 if ((${#names[@]} == 0)); then
     for patch in "$root"/tests/planted/*.patch; do
@@ -42,7 +47,7 @@ for name in "${names[@]}"; do
     for ((most = 10; ; most *= 10)); do
         ((most < seeds)) || most=$seeds
         limit=$most
-        for scenario in $("$binary" --list --format terse 2>/dev/null | sed -n 's/: test$//p'); do
+        for scenario in $(scenarios); do
             ((limit > 0)) || break
             # A bug may make a run endless: that it does is noticed as well.
             status=0
