@@ -377,7 +377,7 @@ impl Timed for Counting<'_> {
 pub(crate) struct Figure {
     pub(crate) round: usize,
     pub(crate) cost: Cost,
-    /// CPU time of a message, as a multiple of the reference's in the windows just before and after.
+    /// CPU time of a message, as a multiple of the reference's in the windows before and after.
     pub(crate) ratio: Option<f64>,
 }
 

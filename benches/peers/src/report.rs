@@ -410,6 +410,6 @@ svg text { fill: var(--ink); } svg line { stroke: var(--faint); }
 svg .ours { fill: var(--ours); } svg .bar { fill: var(--bar); }
 svg .interval { stroke: var(--ink); fill: none; }
 svg polyline { fill: none; stroke-width: 2; } svg polyline.ours { stroke: var(--ours); fill: none; }
-svg polyline.other { stroke: var(--bar); }
+svg polyline.other { stroke: var(--bar); } svg text.other { fill: var(--bar); }
 </style></head><body><main>
 ";

@@ -73,14 +73,14 @@ pub(crate) fn curves(lines: &[Line], x_title: &str, y_title: &str) -> String {
     let (x_min, x_max) = decades(all().map(|(x, _)| log(*x)));
     let (y_min, y_max) = decades(all().map(|(_, y)| log(*y)));
     let x_of = |x: f64| 60.0 + (log(x) - x_min) / (x_max - x_min) * 540.0;
-    let y_of = |y: f64| 250.0 - (log(y) - y_min) / (y_max - y_min) * 230.0;
-    let mut svg = String::from("<svg viewBox='0 0 640 300' role='img'>\n");
+    let y_of = |y: f64| 270.0 - (log(y) - y_min) / (y_max - y_min) * 230.0;
+    let mut svg = String::from("<svg viewBox='0 0 640 320' role='img'>\n");
     for decade in x_min as i32..=x_max as i32 {
         let (value, x) = (10f64.powi(decade), x_of(10f64.powi(decade)));
         let _ = writeln!(
             svg,
-            "<line x1='{x:.1}' x2='{x:.1}' y1='20' y2='250'/>\
-             <text x='{x:.1}' y='266' text-anchor='middle'>{value}</text>"
+            "<line x1='{x:.1}' x2='{x:.1}' y1='40' y2='270'/>\
+             <text x='{x:.1}' y='286' text-anchor='middle'>{value}</text>"
         );
     }
     for decade in y_min as i32..=y_max as i32 {
@@ -91,7 +91,7 @@ pub(crate) fn curves(lines: &[Line], x_title: &str, y_title: &str) -> String {
              <text x='54' y='{y:.1}' text-anchor='end'>{value}</text>"
         );
     }
-    for line in lines {
+    for (index, line) in lines.iter().enumerate() {
         let class = if line.is_ours { "ours" } else { "other" };
         let points = line.points.iter();
         let points: Vec<String> = points
@@ -102,18 +102,16 @@ pub(crate) fn curves(lines: &[Line], x_title: &str, y_title: &str) -> String {
             "<polyline class='{class}' points='{}'/>",
             points.join(" ")
         );
-        if let Some((x, y)) = line.points.last() {
-            let (x, y) = (x_of(*x), y_of(*y) - 6.0);
-            let label = escaped(&line.label);
-            let _ = writeln!(
-                svg,
-                "<text x='{x:.1}' y='{y:.1}' text-anchor='end'>{label}</text>"
-            );
-        }
+        // Above the plot, where no curve is.
+        let (y, label) = (14 + index * 16, escaped(&line.label));
+        let _ = writeln!(
+            svg,
+            "<text class='{class}' x='600' y='{y}' text-anchor='end'>{label}</text>"
+        );
     }
     let _ = writeln!(
         svg,
-        "<text x='330' y='288' text-anchor='middle'>{}</text><text x='8' y='14'>{}</text></svg>",
+        "<text x='330' y='308' text-anchor='middle'>{}</text><text x='8' y='14'>{}</text></svg>",
         escaped(x_title),
         escaped(y_title),
     );
