@@ -792,6 +792,11 @@ fn tftp_serves_files_and_takes_new_ones() {
     assert_eq!(second, [&b"\0\x03\0\x02"[..], &content[512..]].concat());
     client.send(b"\0\x04\0\x02").expect("it is sent");
 
+    // The length of the file, the time-out, and nothing of what is not known (RFC 2347, 2349).
+    let request = b"\0\x01read\0octet\0tsize\x000\0nonsense\x001\0timeout\x002\0";
+    let options = ask(&datagrams(address), request);
+    assert_eq!(options, b"\0\x06tsize\x00700\0timeout\x002\0");
+
     let client = datagrams(address);
     let options = ask(&client, b"\0\x02written\0octet\0blksize\x001024\0");
     assert_eq!(options, b"\0\x06blksize\x001024\0");
