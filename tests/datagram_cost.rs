@@ -119,6 +119,26 @@ fn an_echoed_datagram_costs_one_receive_one_that_blocks_one_send_and_no_memory()
     }
 }
 
+#[test]
+#[cfg(all(feature = "udp-batch", target_os = "linux"))]
+fn what_arrives_together_is_answered_together_and_like_answers_to_one_leave_as_a_train() {
+    const TOGETHER: u64 = 16;
+    let mut rig = Rig::new("127.0.0.1:0", Batching::Auto, Echo::<Raw>::default());
+    let clients = [client(), client()];
+    let [(_one, mut one), (_other, mut other)] = clients;
+    let (allocations, calls) = rig.steady(TOGETHER, |to| {
+        for _ in 0..TOGETHER / 2 {
+            one(to);
+        }
+        for _ in 0..TOGETHER / 2 {
+            other(to);
+        }
+    });
+    assert_eq!(allocations, 0);
+    assert_eq!(calls.reads, (TOGETHER + 1) * COUNTED);
+    assert_eq!(calls.writes, 2 * COUNTED);
+}
+
 /// One socket that plays many clients, each with an address of its own on this machine.
 #[cfg(all(feature = "hub", feature = "udp-batch", target_os = "linux"))]
 struct Crowd {

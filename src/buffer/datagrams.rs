@@ -265,6 +265,12 @@ impl<D> DatagramQueue<D> {
         self.is_over
     }
 
+    /// Whether hardly anything waits: no more than a sixty-fourth of what may.
+    #[inline]
+    pub(crate) fn is_low(&self) -> bool {
+        self.count <= self.bounds.max_count / 64 && self.len <= self.bounds.max_len / 64
+    }
+
     /// Datagrams that were dropped since the last call.
     #[inline]
     pub(crate) fn take_dropped(&mut self) -> u64 {

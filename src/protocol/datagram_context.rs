@@ -66,7 +66,9 @@ impl From<Back<'_>> for Destination {
 /// A callback's hands: the queue of its socket, and [`Intents`] for everything else.
 ///
 /// What is sent leaves when the callback has returned, as far as the kernel takes it; the rest
-/// waits, within `DatagramLimits`. Nothing here fails half-way, and every answer may be ignored.
+/// waits, within `DatagramLimits`. What several datagrams are answered with that have arrived
+/// together leaves together, before more than a sixty-fourth of a limit waits. Nothing here
+/// fails half-way, and every answer may be ignored.
 pub struct DatagramContext<'a> {
     effects: &'a mut Effects,
     /// The sender of the datagram that is being handled, and which of our addresses it knows.

@@ -202,8 +202,7 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
                 self.call(core, P::on_drain);
                 continue;
             }
-            let receives = self.state == State::Open && !self.is_paused;
-            let is_ready = receives && self.latch.has(Readiness::READABLE);
+            let is_ready = self.receives() && self.latch.has(Readiness::READABLE);
             let is_spent = bytes == 0 || calls == 0;
             if self.is_shutdown_due && (is_spent || !is_ready) {
                 // What had arrived was delivered, or more of it than one turn's worth.
@@ -222,8 +221,24 @@ impl<N: Network, P: DatagramProtocol> DatagramEntry<N, P> {
             if !core.fx.intents.list.is_empty() {
                 return true;
             }
-            self.receive(inbound, core, &mut bytes, &mut calls);
+            // As with a train: what several datagrams are answered with leaves together. Each call
+            // of the kernel's finds its code where the one before has left it, and like answers to
+            // one peer are a train. It is little, so that a callback finds its room in the queue.
+            loop {
+                self.receive(inbound, core, &mut bytes, &mut calls);
+                let is_ready = self.receives() && self.latch.has(Readiness::READABLE);
+                let is_spent = bytes == 0 || calls == 0;
+                let is_asked = !core.fx.intents.list.is_empty();
+                if !is_ready || is_spent || is_asked || !core.fx.datagrams.is_low() {
+                    break;
+                }
+            }
         }
+    }
+
+    #[inline]
+    fn receives(&self) -> bool {
+        self.state == State::Open && !self.is_paused
     }
 
     #[inline]
