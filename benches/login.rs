@@ -196,7 +196,7 @@ fn main() {
     let noted = turns.clone();
     let server = thread::spawn(move || serve(&users, cores, &noted, &started).expect("it serves"));
     let ([address, login, on_loop], remote) = start.recv().expect("it starts");
-    let mut echoes = Echoes::new(address, &turns, cores);
+    let mut echoes = Echoes::new(address, &turns, cores.map(|[core, _]| core));
 
     let logins = |to, rate, from| Some(Flood { to, rate, from });
     let one = Some(Ipv4Addr::new(127, 0, 0, 9));

@@ -1,10 +1,11 @@
 //! What others do to an echo on the same reactor: how long echoes take, and how long turns are.
 //!
-//! The reactor and the echo's client have the first core, of which they never want more than one
-//! half at a time; all else has the second. So an echo is late because of what the loop does, and
-//! not because its client waits for a core. Beside that stands what does not depend on who else is
-//! on the machine: the processor time that each turn of the loop has taken, which is how long an
-//! echo that comes at its beginning waits. Knows nothing of what the others do.
+//! The reactor has the first core, and the others have the second. The echo's client is with the
+//! reactor where that mostly waits, and with the others, who yield to it, where it works all the
+//! time: an echo is to be late because of what the loop does, and not because its client waits for
+//! a core. Beside that stands what does not depend on who else is on the machine: the processor
+//! time that each turn of the loop has taken, which is how long an echo that comes at its beginning
+//! waits. Knows nothing of what the others do.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -99,11 +100,11 @@ pub(crate) struct Echoes {
 }
 
 impl Echoes {
-    /// The calling thread is the client, and goes to the reactor's core.
-    pub(crate) fn new(address: SocketAddr, turns: &Turns, cores: Option<[Core; 2]>) -> Echoes {
+    /// The calling thread is the client, and goes to that core.
+    pub(crate) fn new(address: SocketAddr, turns: &Turns, core: Option<Core>) -> Echoes {
         let stream = TcpStream::connect(address).expect("it listens");
         stream.set_nodelay(true).expect("TCP");
-        if let Some([core, _]) = cores {
+        if let Some(core) = core {
             pin(core);
         }
         Echoes {
