@@ -1,7 +1,8 @@
 //! A TFTP server: files one block at a time, each waiting for its acknowledgement.
 //!
 //! Step seven of the story: one socket, many peers, each with a small state machine and a timer.
-//! RFC 1350 with the options of RFC 2347 to 2349 (`blksize`, `timeout`, `tsize`), octet mode.
+//! RFC 1350 with the options of RFC 2347 to 2349 (`blksize`, `timeout`, `tsize`), in octet mode
+//! and, for text, in netascii.
 //!
 //! ```text
 //! cargo run --release --example tftp -- 127.0.0.1:6969 --root /srv/tftp
@@ -16,7 +17,8 @@
 mod common;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::mem;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use windlass::net::Bind;
 use windlass::protocol::{Session, SessionContext, SessionLimits, Sessions};
@@ -82,6 +85,7 @@ type Refusal = (u16, &'static str);
 /// The one timer of a transfer.
 const RESEND: u32 = 0;
 
+const FAILED: Refusal = (0, "not possible just now");
 const NOT_FOUND: Refusal = (1, "file not found");
 const NOT_ALLOWED: Refusal = (2, "not allowed");
 const FULL: Refusal = (3, "too long, or the disk is full");
@@ -94,13 +98,15 @@ enum State {
     New,
     /// We send: block `block` is under way, and it was the last one or not.
     Sending {
-        file: File,
+        file: Box<dyn Read>,
+        /// Bytes of the file; not known of text, which is longer on its way.
+        len: Option<u64>,
         block: u16,
         is_last: bool,
     },
     /// We receive: block `block` was the last one that came.
     Receiving {
-        file: File,
+        file: Box<dyn Write>,
         block: u16,
         left: u64,
         /// Where the file is until it is whole, and where it will be then.
@@ -115,6 +121,8 @@ enum State {
 struct Transfer {
     service: Rc<Service>,
     state: State,
+    /// What began it.
+    request: Vec<u8>,
     block_len: usize,
     timeout: Duration,
     /// What was sent last, to be sent again.
@@ -125,6 +133,7 @@ struct Transfer {
 /// What a request asks for.
 struct Request<'a> {
     is_write: bool,
+    is_text: bool,
     name: &'a str,
     options: Vec<(String, &'a str)>,
 }
@@ -137,6 +146,7 @@ impl Transfer {
         Transfer {
             service,
             state: State::New,
+            request: Vec::new(),
             block_len: 512,
             timeout: Duration::from_secs(1),
             last: Vec::new(),
@@ -145,6 +155,7 @@ impl Transfer {
     }
 
     fn begin(&mut self, packet: &[u8], cx: &mut SessionContext<'_, '_>) -> Result<(), Refusal> {
+        self.request = packet.to_vec();
         let request = parse(packet).ok_or(ILLEGAL)?;
         let path = resolve(&self.service.root, request.name).ok_or(NOT_ALLOWED)?;
         let (name, peer) = (request.name.escape_debug(), cx.peer());
@@ -158,8 +169,12 @@ impl Transfer {
             let port = peer.port();
             let part = path.with_extension(format!("part-{port}"));
             let file = OpenOptions::new().write(true).create_new(true).open(&part);
+            let file = file.map_err(|error| refusal(&error))?;
             self.state = State::Receiving {
-                file: file.map_err(|error| refusal(&error))?,
+                file: match request.is_text {
+                    true => Box::new(FromNetascii::new(file)),
+                    false => Box::new(file),
+                },
                 block: 0,
                 left,
                 part,
@@ -167,12 +182,18 @@ impl Transfer {
             };
         } else {
             log::info!("{peer} reads {name}");
-            let file = File::open(path).map_err(|error| refusal(&error))?;
-            if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            let file = open(&path).map_err(|error| refusal(&error))?;
+            let metadata = file.metadata().map_err(|error| refusal(&error))?;
+            if !metadata.is_file() {
                 return Err(NOT_FOUND);
             }
+            let len = (!request.is_text).then_some(metadata.len());
             self.state = State::Sending {
-                file,
+                file: match request.is_text {
+                    true => Box::new(ToNetascii::new(file)),
+                    false => Box::new(file),
+                },
+                len,
                 block: 0,
                 is_last: false,
             };
@@ -199,9 +220,13 @@ impl Transfer {
                     self.timeout = Duration::from_secs(seconds);
                     seconds
                 }
-                ("tsize", Ok(len)) => match &self.state {
-                    State::Sending { file, .. } => file.metadata().map_or(0, |data| data.len()),
-                    _ => len,
+                ("tsize", Ok(claimed)) => match &self.state {
+                    // curl takes a length of 0 for an error; that of an empty file is not missed.
+                    State::Sending { len, .. } => match len {
+                        Some(0) | None => continue,
+                        Some(len) => *len,
+                    },
+                    _ => claimed,
                 },
                 _ => continue,
             };
@@ -223,6 +248,7 @@ impl Transfer {
             file,
             block,
             is_last,
+            ..
         } = &mut self.state
         else {
             return Ok(());
@@ -231,7 +257,7 @@ impl Transfer {
         *block = block.wrapping_add(1);
         let [high, low] = block.to_be_bytes();
         let mut packet = vec![0, 3, high, low];
-        let read = file.take(self.block_len as u64).read_to_end(&mut packet);
+        let read = file.by_ref().take(self.block_len as u64).read_to_end(&mut packet);
         let len = read.map_err(|error| refusal(&error))?;
         *is_last = len < self.block_len;
         self.say(packet, cx);
@@ -291,7 +317,10 @@ impl Transfer {
         file.write_all(bytes).map_err(|error| refusal(&error))?;
         *block = number;
         if bytes.len() < self.block_len {
-            fs::rename(&*part, &*path).map_err(|error| refusal(&error))?;
+            file.flush().map_err(|error| refusal(&error))?;
+            // A rename would replace what another client has written meanwhile.
+            fs::hard_link(&*part, &*path).map_err(|error| refusal(&error))?;
+            remove(part);
             self.state = State::Dallying;
         }
         self.say(acknowledgement(number), cx);
@@ -307,6 +336,11 @@ impl Session for Transfer {
             (State::New, _) => {
                 cx.finish();
                 return;
+            }
+            // Some clients keep their port for one file after the other.
+            (State::Dallying, packet @ [0, 1 | 2, ..]) if packet != self.request => {
+                *self = Transfer::new(Rc::clone(&self.service));
+                self.begin(packet, cx)
             }
             // The request came twice, or our answer was lost: the timer sends it again.
             (_, [0, 1 | 2, ..]) => Ok(()),
@@ -349,10 +383,107 @@ impl Session for Transfer {
 impl Drop for Transfer {
     /// What did not become whole goes.
     fn drop(&mut self) {
-        if let State::Receiving { part, .. } = &self.state
-            && let Err(error) = fs::remove_file(part)
-        {
-            log::warn!("{}: {error}", part.display());
+        if let State::Receiving { part, .. } = &self.state {
+            remove(part);
+        }
+    }
+}
+
+fn remove(part: &Path) {
+    if let Err(error) = fs::remove_file(part) {
+        log::warn!("{}: {error}", part.display());
+    }
+}
+
+/// Opening a FIFO would wait for its other end, and all transfers with it, but for `NONBLOCK`.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(File::from(openat(CWD, path, flags, Mode::empty())?))
+}
+
+/// Text as it is sent: lines end in CR LF, and any other CR is followed by NUL (RFC 1350, section
+/// 2, and RFC 854).
+struct ToNetascii {
+    file: BufReader<File>,
+    /// The second half of what was sent last.
+    owed: Option<u8>,
+}
+
+impl ToNetascii {
+    fn new(file: File) -> ToNetascii {
+        ToNetascii {
+            file: BufReader::new(file),
+            owed: None,
+        }
+    }
+
+    fn next(&mut self) -> io::Result<Option<u8>> {
+        if let Some(owed) = self.owed.take() {
+            return Ok(Some(owed));
+        }
+        let Some(&byte) = self.file.fill_buf()?.first() else {
+            return Ok(None);
+        };
+        self.file.consume(1);
+        let (byte, owed) = match byte {
+            b'\n' => (b'\r', Some(b'\n')),
+            b'\r' => (b'\r', Some(0)),
+            _ => (byte, None),
+        };
+        self.owed = owed;
+        Ok(Some(byte))
+    }
+}
+
+impl Read for ToNetascii {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        for len in 0..out.len() {
+            match self.next()? {
+                Some(byte) => out[len] = byte,
+                None => return Ok(len),
+            }
+        }
+        Ok(out.len())
+    }
+}
+
+/// Takes text as it is sent, and keeps it with lines that end in LF.
+struct FromNetascii {
+    file: File,
+    /// A CR came, and what it means shows with the next byte.
+    is_after_cr: bool,
+}
+
+impl FromNetascii {
+    fn new(file: File) -> FromNetascii {
+        FromNetascii {
+            file,
+            is_after_cr: false,
+        }
+    }
+}
+
+impl Write for FromNetascii {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        for &byte in text {
+            match (mem::replace(&mut self.is_after_cr, byte == b'\r'), byte) {
+                (true, b'\n') => bytes.push(b'\n'),
+                (true, b'\r' | 0) => bytes.push(b'\r'),
+                (true, _) => bytes.extend([b'\r', byte]),
+                (false, b'\r') => {}
+                (false, _) => bytes.push(byte),
+            }
+        }
+        self.file.write_all(&bytes)?;
+        Ok(text.len())
+    }
+
+    /// Called at the end.
+    fn flush(&mut self) -> io::Result<()> {
+        match mem::take(&mut self.is_after_cr) {
+            true => self.file.write_all(b"\r"),
+            false => Ok(()),
         }
     }
 }
@@ -367,7 +498,8 @@ fn parse(packet: &[u8]) -> Option<Request<'_>> {
     let text = str::from_utf8(packet.get(2..)?).ok()?;
     let mut words = text.strip_suffix('\0')?.split('\0');
     let (name, mode) = (words.next()?, words.next()?);
-    if !mode.eq_ignore_ascii_case("octet") {
+    let is_text = mode.eq_ignore_ascii_case("netascii");
+    if !is_text && !mode.eq_ignore_ascii_case("octet") {
         return None;
     }
     let mut options = Vec::new();
@@ -376,6 +508,7 @@ fn parse(packet: &[u8]) -> Option<Request<'_>> {
     }
     Some(Request {
         is_write,
+        is_text,
         name,
         options,
     })
@@ -399,10 +532,11 @@ fn resolve(root: &Path, name: &str) -> Option<PathBuf> {
 
 fn refusal(error: &io::Error) -> Refusal {
     match error.kind() {
-        ErrorKind::NotFound => NOT_FOUND,
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => NOT_FOUND,
         ErrorKind::PermissionDenied => NOT_ALLOWED,
         ErrorKind::AlreadyExists => EXISTS,
-        _ => FULL,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => FULL,
+        _ => FAILED,
     }
 }
 

@@ -820,6 +820,67 @@ fn tftp_serves_files_and_takes_new_ones() {
 }
 
 #[test]
+fn tftp_translates_text_and_takes_one_file_after_the_other_from_a_port() {
+    let root = socket_path("tftp-text");
+    fs::create_dir_all(&root).expect("a folder");
+    let path = |name: &str| format!("{root}/{name}");
+    // The first CR LF is cut by the end of a block.
+    let line = [&[b'x'; 511][..], b"\n"].concat();
+    fs::write(path("read"), [&line[..], b"a\rb\n"].concat()).expect("it is written");
+    let tftp = Running::start("tftp", &["127.0.0.1:0", "--root", &root, "--write"]);
+    let client = datagrams(&tftp.addresses[0]);
+
+    // Of how long it will be nothing is said.
+    let first = ask(&client, b"\0\x02one\0NetASCII\0tsize\x001\0blksize\x00512\0");
+    assert_eq!(first, b"\0\x06tsize\x001\0blksize\x00512\0");
+    let sent = [&line[..511], b"\r"].concat();
+    let block = [&b"\0\x03\0\x01"[..], &sent].concat();
+    assert_eq!(ask(&client, &block), b"\0\x04\0\x01");
+    let block = b"\0\x03\0\x02\na\r\0b\r\n\r";
+    assert_eq!(ask(&client, block), b"\0\x04\0\x02");
+    let written = fs::read(path("one")).expect("a file");
+    assert_eq!(written, [&line[..], b"a\rb\n\r"].concat());
+
+    let first = ask(&client, b"\0\x01read\0netascii\0tsize\x000\0");
+    assert_eq!(first, [&b"\0\x03\0\x01"[..], &sent].concat());
+    let second = ask(&client, b"\0\x04\0\x01");
+    assert_eq!(second, b"\0\x03\0\x02\na\r\0b\r\n");
+    client.send(b"\0\x04\0\x02").expect("it is sent");
+    tftp.signal(Signal::TERM);
+    tftp.ends();
+    fs::remove_dir_all(&root).expect("it is ours");
+}
+
+#[test]
+fn tftp_waits_for_no_fifo_and_replaces_nothing() {
+    let root = socket_path("tftp-fifo");
+    fs::create_dir_all(&root).expect("a folder");
+    let path = |name: &str| format!("{root}/{name}");
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), rustix::fs::Mode::RWXU).expect("a FIFO");
+    let tftp = Running::start("tftp", &["127.0.0.1:0", "--root", &root, "--write"]);
+    let address = &tftp.addresses[0];
+    // Nobody writes to it, and nobody ever will.
+    let refusal = ask(&datagrams(address), b"\0\x01fifo\0octet\0");
+    assert_eq!(refusal[..4], [0, 5, 0, 1]);
+    let refusal = ask(&datagrams(address), b"\0\x01fifo/x\0octet\0");
+    assert_eq!(refusal[..4], [0, 5, 0, 1]);
+
+    let [one, other] = [(); 2].map(|()| datagrams(address));
+    for client in [&one, &other] {
+        let answer = ask(client, b"\0\x02new\0octet\0");
+        assert_eq!(answer, b"\0\x04\0\0");
+    }
+    assert_eq!(ask(&one, b"\0\x03\0\x01one"), b"\0\x04\0\x01");
+    assert_eq!(ask(&other, b"\0\x03\0\x01other")[..4], [0, 5, 0, 6]);
+    assert_eq!(fs::read(path("new")).expect("a file"), b"one");
+    let left = fs::read_dir(&root).expect("a folder").count();
+    assert_eq!(left, 2, "the file and the FIFO");
+    tftp.signal(Signal::TERM);
+    tftp.ends();
+    fs::remove_dir_all(&root).expect("it is ours");
+}
+
+#[test]
 fn embed_serves_and_ends_when_quit_is_typed() {
     let mut command = command("embed", &["127.0.0.1:0"]);
     command.stdin(Stdio::piped());
