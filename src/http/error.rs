@@ -14,7 +14,7 @@ use super::status::Status;
 pub enum RequestError {
     /// The request line is not `method SP target SP version` (RFC 9112, section 3).
     RequestLine,
-    /// A version of HTTP that is not 1.0 or 1.1 (RFC 9110, section 15.6.6).
+    /// A version of HTTP whose first number is not 1 (RFC 9110, section 15.6.6).
     Version,
     /// The target has none of the four forms, or not the one that its method takes (RFC 9112,
     /// section 3.2), or a `%` in its path that no two hexadecimal digits follow (RFC 3986, section

@@ -308,7 +308,13 @@ fn version(text: &[u8]) -> Result<(Version, &[u8]), Stop> {
     match &text[..end] {
         b"HTTP/1.0\r" => Ok((Version::Http10, lines)),
         b"HTTP/1.1\r" => Ok((Version::Http11, lines)),
-        b"HTTP/1.0" | b"HTTP/1.1" => Err(RequestError::LineEnding.into()),
+        // A later minor version is understood as the last one that is known (RFC 9110, section 2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r'] => {
+            Ok((Version::Http11, lines))
+        }
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] => {
+            Err(RequestError::LineEnding.into())
+        }
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b'\r']
         | [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
@@ -341,8 +347,11 @@ fn any_host(bytes: &[u8]) -> Result<Found<'_>, Stop> {
 /// What is too long of a head that does not end within its limit.
 #[cold]
 fn too_long(window: &[u8], limits: &Limits) -> RequestError {
-    let target_start = memchr(b' ', window).map_or(window.len(), |space| space + 1);
-    let text = &window[target_start..];
+    // A method that does not end: nothing that could be called a field came.
+    let Some(space) = memchr(b' ', window) else {
+        return RequestError::RequestLine;
+    };
+    let text = &window[space + 1..];
     let rest = scan::behind(text, &scan::IS_VISIBLE);
     if text.len() - rest.len() > limits.max_target_len {
         return target_too_long(limits);
@@ -447,10 +456,29 @@ mod tests {
         );
         let endless = format!("GET /{}", "a".repeat(64));
         check(&endless, RequestError::TargetTooLong { limit: 16 });
+        check(&"A".repeat(64), RequestError::RequestLine);
         let head = format!("GET / HTTP/1.1\r\nHost: {}", "h".repeat(64));
         check(&head, RequestError::HeadTooLong { limit: 64 });
         let fields = "GET / HTTP/1.1\r\nHost: h\r\nA:\r\nB:\r\n\r\n";
         check(fields, RequestError::TooManyFields { limit: 2 });
+    }
+
+    #[test]
+    fn a_later_minor_version_is_taken_for_the_last_that_is_known_rfc_9110_2_5() {
+        for version in ["HTTP/1.2", "HTTP/1.9"] {
+            let head = format!("GET / {version}\r\nHost: h\r\nA: b\r\n\r\n");
+            let head = Head::parse(head.as_bytes(), &Limits::default());
+            let head = head.unwrap().unwrap();
+            assert_eq!(head.version(), Version::Http11);
+            assert!(head.keeps_alive());
+            assert_eq!(head.fields().get("a"), Some("b"));
+        }
+        check(
+            "GET / HTTP/1.2\nHost: h\r\n\r\n",
+            Err(RequestError::LineEnding),
+        );
+        // It is nothing that asks for the rules of HTTP/1.0.
+        check("GET / HTTP/1.2\r\n\r\n", Err(RequestError::Host));
     }
 
     #[test]
@@ -461,7 +489,7 @@ mod tests {
             assert_eq!(parsed.err(), Some(expected), "{version}");
         };
         check("HTTP/2.0", RequestError::Version);
-        check("HTTP/1.2", RequestError::Version);
+        check("HTTP/0.9", RequestError::Version);
         check("http/1.1", RequestError::RequestLine);
         check("HTTP/1", RequestError::RequestLine);
         check("HTTP/11.1", RequestError::RequestLine);
@@ -505,6 +533,15 @@ mod tests {
         })
     }
 
+    /// A later minor version, which `httparse` refuses, is the last that is known.
+    fn with_known_version(mut head: Vec<u8>) -> Vec<u8> {
+        let at = head.windows(7).position(|bytes| bytes == b"HTTP/1.");
+        if let Some(minor @ b'2'..=b'9') = at.and_then(|at| head.get_mut(at + 7)) {
+            *minor = b'1';
+        }
+        head
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
@@ -514,7 +551,8 @@ mod tests {
         fn a_head_is_read_as_httparse_reads_it_or_refused_for_a_reason(head in heads()) {
             let mut table = [httparse::EMPTY_HEADER; 16];
             let mut theirs = httparse::Request::new(&mut table);
-            let parsed = theirs.parse(&head);
+            let known = with_known_version(head.clone());
+            let parsed = theirs.parse(&known);
             match Head::parse(&head, &Limits::default()) {
                 Ok(Some(ours)) => {
                     prop_assert_eq!(parsed, Ok(httparse::Status::Complete(ours.bytes.len())));

@@ -75,6 +75,6 @@ impl Method {
 pub enum Version {
     /// HTTP/1.0 (RFC 1945).
     Http10,
-    /// HTTP/1.1 (RFC 9112).
+    /// HTTP/1.1 (RFC 9112), or a later minor version (RFC 9110, section 2.5).
     Http11,
 }
