@@ -292,7 +292,8 @@ fn echo_any() -> Router {
     Router::new().fallback(|request| match request.method() {
         Method::Post => echo(request),
         Method::Get | Method::Head => Response::text("OK"),
-        _ => Response::error(405).header("Allow", "GET, HEAD, POST"),
+        Method::Options => Response::empty(204).header("Allow", ANY_METHODS),
+        _ => Response::error(405).header("Allow", ANY_METHODS),
     })
 }
 
@@ -301,6 +302,8 @@ fn seconds() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..)
 }
 
+/// What `echo_any` answers.
+const ANY_METHODS: &str = "GET, HEAD, OPTIONS, POST";
 /// Notes that are kept; each is at most as long as a body may be.
 const MAX_NOTES: usize = 1000;
 

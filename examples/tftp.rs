@@ -257,7 +257,10 @@ impl Transfer {
         *block = block.wrapping_add(1);
         let [high, low] = block.to_be_bytes();
         let mut packet = vec![0, 3, high, low];
-        let read = file.by_ref().take(self.block_len as u64).read_to_end(&mut packet);
+        let read = file
+            .by_ref()
+            .take(self.block_len as u64)
+            .read_to_end(&mut packet);
         let len = read.map_err(|error| refusal(&error))?;
         *is_last = len < self.block_len;
         self.say(packet, cx);

@@ -657,6 +657,26 @@ fn http_logs_each_request_in_a_line_of_its_own() {
     }
 }
 
+#[test]
+fn http_says_what_it_takes_when_it_echoes_anything() {
+    let http = Running::start("http", &["127.0.0.1:0", "--echo-any"]);
+    let mut client = http.connect();
+    for (method, status) in [("OPTIONS", "204"), ("PUT", "405")] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let head = client.lines_until(str::is_empty);
+        assert!(
+            head[0].starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head:?}"
+        );
+        let allow = head.iter().find(|line| line.starts_with("Allow: "));
+        assert_eq!(
+            allow.map(String::as_str),
+            Some("Allow: GET, HEAD, OPTIONS, POST")
+        );
+    }
+    http.terminate();
+}
+
 /// Digests on the wire, as another program makes them: files, answers, and uploads that are refused
 /// before anything is done with them.
 #[cfg(feature = "digest")]
@@ -831,7 +851,10 @@ fn tftp_translates_text_and_takes_one_file_after_the_other_from_a_port() {
     let client = datagrams(&tftp.addresses[0]);
 
     // Of how long it will be nothing is said.
-    let first = ask(&client, b"\0\x02one\0NetASCII\0tsize\x001\0blksize\x00512\0");
+    let first = ask(
+        &client,
+        b"\0\x02one\0NetASCII\0tsize\x001\0blksize\x00512\0",
+    );
     assert_eq!(first, b"\0\x06tsize\x001\0blksize\x00512\0");
     let sent = [&line[..511], b"\r"].concat();
     let block = [&b"\0\x03\0\x01"[..], &sent].concat();
