@@ -440,13 +440,13 @@ impl ToNetascii {
 
 impl Read for ToNetascii {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        for len in 0..out.len() {
-            match self.next()? {
-                Some(byte) => out[len] = byte,
-                None => return Ok(len),
-            }
+        let mut len = 0;
+        for place in out {
+            let Some(byte) = self.next()? else { break };
+            *place = byte;
+            len += 1;
         }
-        Ok(out.len())
+        Ok(len)
     }
 }
 
