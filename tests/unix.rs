@@ -9,16 +9,19 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
+use std::thread::sleep;
+use std::time::Duration;
 
 use common::{End, Script, Seen, Server, TOO_LONG, next, next_close, read_exactly, read_to_end};
-use windlass::net::Address;
-use windlass::{CloseReason, Echo, Error, Lines, Reactor};
+use windlass::net::{Address, Listen};
+use windlass::protocol::Chargen;
+use windlass::{CloseReason, Echo, Error, Limits, Lines, Reactor};
 
 /// A path of this process's own, with nothing at it.
 fn fresh_path(name: &str) -> PathBuf {
@@ -139,4 +142,40 @@ fn a_connection_to_a_path_is_made_and_one_to_nowhere_is_refused() {
     assert_eq!(closed, token);
     assert!(matches!(reason, CloseReason::ConnectFailed(_)), "{reason}");
     let _ = std::fs::remove_file(&path);
+}
+
+/// A socket of this kind counts as writable again when three quarters of its buffer are free. A
+/// peer that takes a piece now and then takes much longer for that than it may stall.
+#[test]
+fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
+    let path = fresh_path("steady");
+    let limits = Limits {
+        stall_timeout: Duration::from_millis(40),
+        ..Limits::default()
+    };
+    let mut reactor = Reactor::new().unwrap();
+    let listen = Listen::new(Address::from(path.as_path())).limits(limits.clone());
+    let chargen = reactor.listen(listen, |_| Chargen::endless()).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(TOO_LONG)).unwrap();
+    let mut piece = vec![0; 32 * 1024];
+    for _ in 0..12 {
+        // What it takes, it takes before the reactor looks at its clock.
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        client.read_exact(&mut piece).unwrap();
+        sleep(limits.stall_timeout * 6 / 10);
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let stalled = |reactor: &Reactor| {
+        let stats = reactor.service_stats(chargen).unwrap();
+        stats.closed(CloseReason::Stalled)
+    };
+    assert_eq!(stalled(&reactor), 0);
+    // One that takes nothing has.
+    sleep(limits.stall_timeout * 2);
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        sleep(limits.stall_timeout * 2);
+    }
+    assert_eq!(stalled(&reactor), 1);
 }

@@ -235,6 +235,19 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         }
     }
 
+    /// Whether the kernel takes any of what is queued.
+    ///
+    /// The poller says so only when a good part of the socket's buffer is free again, on Linux a
+    /// third of what may be megabytes, and a peer that takes a little all the time may need minutes
+    /// for that. A write tells sooner.
+    #[cold]
+    fn takes_more(&mut self, core: &mut Core<N>) -> bool {
+        let before = core.fx.out.len();
+        self.latch = self.latch.or(Readiness::WRITABLE);
+        self.flush(core, &[]);
+        core.fx.out.len() < before || self.conn.state().closed().is_some()
+    }
+
     fn flush_queue(&mut self, core: &mut Core<N>, input: &[u8]) {
         let is_peer_done = std::mem::take(&mut core.fx.control.is_peer_done);
         let state = self.conn.state();
@@ -386,8 +399,10 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         let limits = &self.service.limits;
         let overdue = self.conn.overdue(limits, core.is_shutting_down, core.tick);
         self.conn.begin(token, limits, &mut core.fx);
-        if let Some(event) = overdue {
-            self.conn.on_overdue(event, &mut core.fx, core.mark);
+        match overdue {
+            Some(Event::Fail(CloseReason::Stalled)) if self.takes_more(core) => {}
+            Some(event) => self.conn.on_overdue(event, &mut core.fx, core.mark),
+            None => {}
         }
         let is_runnable = self.run(core);
         self.end(token, core, is_runnable)
