@@ -27,6 +27,7 @@ pub struct Head<'a> {
     method: Method,
     version: Version,
     marks: Marks,
+    is_escaped: bool,
 }
 
 impl<'a> Head<'a> {
@@ -105,6 +106,7 @@ impl<'a> Head<'a> {
             method: line.method,
             version: line.version,
             marks: summary.marks,
+            is_escaped: line.is_escaped,
         })
     }
 
@@ -135,6 +137,20 @@ impl<'a> Head<'a> {
     #[inline]
     pub(crate) fn path_bytes(&self) -> &'a [u8] {
         self.path
+    }
+
+    /// Whether anything in the path is percent-encoded.
+    #[inline]
+    pub(crate) fn is_escaped(&self) -> bool {
+        self.is_escaped
+    }
+
+    /// All bytes of the head, with another path: this one's is in the target as it was sent.
+    pub(crate) fn with_path(&self, path: &[u8]) -> Vec<u8> {
+        let (before, _) = self.target().split_once('?').unwrap_or((self.target(), ""));
+        let end = self.method_len as usize + 1 + before.len();
+        let start = end - self.path.len();
+        [&self.bytes[..start], path, &self.bytes[end..]].concat()
     }
 
     /// What follows the question mark, still encoded; empty if nothing does.
@@ -216,6 +232,7 @@ struct RequestLine<'a> {
     method_len: usize,
     target_len: usize,
     path: &'a [u8],
+    is_escaped: bool,
     authority: Option<&'a [u8]>,
 }
 
@@ -246,6 +263,8 @@ impl<'a> RequestLine<'a> {
             method_len,
             target_len,
             path: scan::before(text, behind_path),
+            // It would have ended there: that is unusual.
+            is_escaped: false,
             authority: None,
         };
         Some((line, lines))
@@ -266,6 +285,7 @@ impl<'a> RequestLine<'a> {
             method_len,
             target_len: target.len(),
             path,
+            is_escaped: path.contains(&b'%'),
             authority,
         };
         Ok((line, lines))

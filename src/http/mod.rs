@@ -50,6 +50,7 @@ mod files;
 mod head;
 mod limits;
 mod method;
+mod normal;
 mod paths;
 mod permit;
 mod prepared;

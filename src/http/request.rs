@@ -44,6 +44,11 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The same with another head.
+    pub(crate) fn with_head<'b>(&'b mut self, head: &'b Head<'b>) -> Request<'b> {
+        Request::new(head, self.body, self.trailers, self.intents)
+    }
+
     /// The head as it was sent.
     pub fn head(&self) -> &'a Head<'a> {
         self.head

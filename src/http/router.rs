@@ -11,7 +11,10 @@ use super::endpoint::{
     without_body, yet_to_come,
 };
 use super::error::RouteError;
+use super::head::Head;
+use super::limits::Limits;
 use super::method::Method;
+use super::normal::unescaped;
 use super::request::Request;
 use super::response::Response;
 use super::routes::{Route, Routes, allow};
@@ -21,8 +24,9 @@ use super::status::Status;
 /// A service that is put together of handlers.
 ///
 /// A pattern is a path with parameters: `{name}` stands for one part of the path, `{*name}` at the
-/// end for all that is left. Fixed parts win over parameters. A handler is a closure from
-/// `&mut Request` to [`Response`].
+/// end for all that is left. Fixed parts win over parameters. Letters, digits and `-._~` that a
+/// request has percent-encoded without need are decoded before a route is looked for, and nothing
+/// else is (RFC 9110, section 4.2.3). A handler is a closure from `&mut Request` to [`Response`].
 ///
 /// ```
 /// use windlass::http::{Response, Router};
@@ -353,6 +357,11 @@ impl Router {
 impl Service for Router {
     #[inline]
     fn call<'a>(&'a self, request: &mut Request<'a>) -> Response {
+        if request.head().is_escaped()
+            && let Some(response) = self.in_normal_form(request, Router::call)
+        {
+            return response;
+        }
         // Most often there is a handler with nothing around it.
         if self.wraps.is_empty()
             && let Some((route, Some(endpoint))) = self.routes.find(request)
@@ -371,6 +380,11 @@ impl Service for Router {
     }
 
     fn accept<'a>(&'a self, request: &mut Request<'a>) -> Accept {
+        if request.head().is_escaped()
+            && let Some(accept) = self.in_normal_form(request, Router::accept)
+        {
+            return accept;
+        }
         let (end, inner) = self.end(request);
         match end {
             End::Endpoint(endpoint) => match &endpoint.action {
@@ -391,6 +405,27 @@ impl Service for Router {
 }
 
 impl Router {
+    /// Does that with the request as if nothing in its path were encoded without need; `None` if
+    /// nothing is.
+    #[cold]
+    fn in_normal_form<T>(
+        &self,
+        request: &mut Request<'_>,
+        then: impl for<'b> FnOnce(&'b Router, &mut Request<'b>) -> T,
+    ) -> Option<T> {
+        let head = request.head();
+        let bytes = head.with_path(&unescaped(head.path_bytes())?);
+        // It was within the limits when it was longer.
+        let limits = Limits {
+            max_head_len: usize::MAX,
+            max_target_len: usize::MAX,
+            max_fields: usize::MAX,
+            ..Limits::default()
+        };
+        let head = Head::parse(&bytes, &limits).ok().flatten()?;
+        Some(then(self, &mut request.with_head(&head)))
+    }
+
     /// A body is put together only for those whom every guard lets through.
     fn accept_whole(
         &self,
