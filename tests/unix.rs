@@ -179,3 +179,33 @@ fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
     }
     assert_eq!(stalled(&reactor), 1);
 }
+
+/// The same at the end: what is owed fits into what the peer has made room for.
+#[test]
+fn a_peer_that_takes_enough_in_time_is_sent_the_rest_whatever_the_poller_waits_for() {
+    const LINES: u64 = 3000;
+    let path = fresh_path("drained");
+    let limits = Limits {
+        drain_timeout: Duration::from_millis(40),
+        ..Limits::default()
+    };
+    let mut reactor = Reactor::new().unwrap();
+    let listen = Listen::new(Address::from(path.as_path())).limits(limits.clone());
+    let chargen = reactor.listen(listen, |_| Chargen::lines(LINES)).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(TOO_LONG)).unwrap();
+    for _ in 0..2 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let written = reactor.service_stats(chargen).unwrap().bytes_out;
+    assert!(written < 74 * LINES, "the rest is owed");
+    let mut piece = vec![0; 96 * 1024];
+    client.read_exact(&mut piece).unwrap();
+    sleep(limits.drain_timeout * 2);
+    for _ in 0..2 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let (rest, end) = read_to_end(&mut client);
+    assert_eq!((piece.len() + rest.len()) as u64, 74 * LINES);
+    assert_eq!(end, End::Fin);
+}

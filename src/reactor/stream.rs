@@ -235,17 +235,23 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         }
     }
 
-    /// Whether the kernel takes any of what is queued.
+    /// Whether a write shows that the peer is not as slow as it seems.
     ///
-    /// The poller says so only when a good part of the socket's buffer is free again, on Linux a
-    /// third of what may be megabytes, and a peer that takes a little all the time may need minutes
-    /// for that. A write tells sooner.
+    /// The poller reports room only when a good part of the socket's buffer is free again, on Linux
+    /// a third of what may be megabytes, and a peer that takes a little all the time may need
+    /// minutes for that. A write tells sooner.
     #[cold]
-    fn takes_more(&mut self, core: &mut Core<N>) -> bool {
+    fn is_refuted(&mut self, reason: CloseReason, core: &mut Core<N>) -> bool {
         let before = core.fx.out.len();
         self.latch = self.latch.or(Readiness::WRITABLE);
         self.flush(core, &[]);
-        core.fx.out.len() < before || self.conn.state().closed().is_some()
+        match reason {
+            CloseReason::Stalled => {
+                core.fx.out.len() < before || self.conn.state().closed().is_some()
+            }
+            CloseReason::DrainTimeout => !matches!(self.conn.state(), State::Draining { .. }),
+            _ => false,
+        }
     }
 
     fn flush_queue(&mut self, core: &mut Core<N>, input: &[u8]) {
@@ -400,7 +406,7 @@ impl<N: Network, D: Driver> Entry<N> for StreamEntry<N, D> {
         let overdue = self.conn.overdue(limits, core.is_shutting_down, core.tick);
         self.conn.begin(token, limits, &mut core.fx);
         match overdue {
-            Some(Event::Fail(CloseReason::Stalled)) if self.takes_more(core) => {}
+            Some(Event::Fail(reason)) if self.is_refuted(reason, core) => {}
             Some(event) => self.conn.on_overdue(event, &mut core.fx, core.mark),
             None => {}
         }
