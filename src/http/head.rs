@@ -328,7 +328,7 @@ fn version(text: &[u8]) -> Result<(Version, &[u8]), Stop> {
     match &text[..end] {
         b"HTTP/1.0\r" => Ok((Version::Http10, lines)),
         b"HTTP/1.1\r" => Ok((Version::Http11, lines)),
-        // A later minor version is understood as the last one that is known (RFC 9110, section 2.5).
+        // A later minor version is taken for the last one that is known (RFC 9110, section 2.5).
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r'] => {
             Ok((Version::Http11, lines))
         }
