@@ -144,8 +144,8 @@ fn a_connection_to_a_path_is_made_and_one_to_nowhere_is_refused() {
     let _ = std::fs::remove_file(&path);
 }
 
-/// A socket of this kind counts as writable again when three quarters of its buffer are free. A
-/// peer that takes a piece now and then takes much longer for that than it may stall.
+/// A socket of this kind counts as writable again when three quarters of its buffer are free, for
+/// which a peer that takes a piece now and then may need longer than it may stall.
 #[test]
 fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
     let path = fresh_path("steady");
@@ -158,13 +158,18 @@ fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
     let chargen = reactor.listen(listen, |_| Chargen::endless()).unwrap();
     let mut client = UnixStream::connect(&path).unwrap();
     client.set_read_timeout(Some(TOO_LONG)).unwrap();
-    let mut piece = vec![0; 32 * 1024];
-    for _ in 0..12 {
-        // What it takes, it takes before the reactor looks at its clock.
+    // Until the socket's buffer is full.
+    for _ in 0..3 {
         reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    // Less than half of it.
+    let mut piece = vec![0; 96 * 1024];
+    for _ in 0..6 {
         client.read_exact(&mut piece).unwrap();
-        sleep(limits.stall_timeout * 6 / 10);
-        reactor.turn(Some(Duration::ZERO)).unwrap();
+        sleep(limits.stall_timeout * 2);
+        for _ in 0..2 {
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
     }
     let stalled = |reactor: &Reactor| {
         let stats = reactor.service_stats(chargen).unwrap();
@@ -183,7 +188,8 @@ fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
 /// The same at the end: what is owed fits into what the peer has made room for.
 #[test]
 fn a_peer_that_takes_enough_in_time_is_sent_the_rest_whatever_the_poller_waits_for() {
-    const LINES: u64 = 3000;
+    // 255,300 bytes: more than the socket's buffer, and less than is queued beside it.
+    const LINES: u64 = 3450;
     let path = fresh_path("drained");
     let limits = Limits {
         drain_timeout: Duration::from_millis(40),
@@ -194,7 +200,7 @@ fn a_peer_that_takes_enough_in_time_is_sent_the_rest_whatever_the_poller_waits_f
     let chargen = reactor.listen(listen, |_| Chargen::lines(LINES)).unwrap();
     let mut client = UnixStream::connect(&path).unwrap();
     client.set_read_timeout(Some(TOO_LONG)).unwrap();
-    for _ in 0..2 {
+    for _ in 0..3 {
         reactor.turn(Some(Duration::ZERO)).unwrap();
     }
     let written = reactor.service_stats(chargen).unwrap().bytes_out;
