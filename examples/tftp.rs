@@ -3,8 +3,6 @@
 //! Step seven of the story: one socket, many peers, each with a small state machine and a timer.
 //! RFC 1350 with the options of RFC 2347 to 2349 (`blksize`, `timeout`, `tsize`), in octet mode
 //! and, for text, in netascii.
-//! RFC 1350 with the options of RFC 2347 to 2349 (`blksize`, `timeout`, `tsize`), in octet mode
-//! and, for text, in netascii.
 //!
 //! ```text
 //! cargo run --release --example tftp -- 127.0.0.1:6969 --root /srv/tftp
