@@ -9,8 +9,10 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -293,6 +295,46 @@ fn a_shutdown_ends_what_is_being_connected_within_its_grace() {
     // And what is asked for afterwards is never begun.
     let (token, seen) = open(&mut reactor, Connect::new(address));
     assert_eq!(next(&seen), Seen::Close(token, CloseReason::Shutdown));
+    assert_eq!(reactor.stats().entries, 0);
+}
+
+/// Connects again whenever it ends.
+struct Persistent {
+    to: SocketAddr,
+    ends: Rc<Cell<u32>>,
+}
+
+impl Protocol for Persistent {
+    type Decoder = Raw;
+    type Encoder = Raw;
+
+    fn on_frame(&mut self, _: &[u8], _: &mut Context<'_, Raw>) {}
+
+    fn on_close(&mut self, _: CloseReason, cx: &mut Intents) {
+        self.ends.set(self.ends.get() + 1);
+        let (to, ends) = (self.to, Rc::clone(&self.ends));
+        let token = cx.connect(to, Persistent { to, ends });
+        cx.send_to(token, "I am back");
+    }
+}
+
+#[test]
+fn who_comes_back_whenever_it_ends_does_not_keep_a_shutdown_busy() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let ends = Rc::default();
+    let protocol = Persistent {
+        to,
+        ends: Rc::clone(&ends),
+    };
+    let mut reactor = Reactor::new().unwrap();
+    reactor.connect(to, protocol).unwrap();
+    let _accepted = listener.accept().unwrap();
+    reactor.shutdown(Duration::ZERO);
+    reactor.run().unwrap();
+    // Once when the connection ends, and once when the next one is not opened.
+    assert_eq!(ends.get(), 2);
+    assert_eq!(Rc::strong_count(&ends), 1);
     assert_eq!(reactor.stats().entries, 0);
 }
 

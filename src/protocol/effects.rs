@@ -312,6 +312,9 @@ impl Intents {
     /// `on_close` with the reason.
     ///
     /// The token is valid at once: what is sent to it before the connection is made is queued.
+    ///
+    /// While the reactor shuts down nothing is opened: `on_close` is told `Shutdown`, and what that
+    /// very call asks for is not opened either, which nobody is told.
     pub fn connect(&mut self, to: impl Into<Connect>, protocol: impl IntoDriver) -> Token {
         let token = self.tokens.reserve();
         let driver: Box<dyn Driver> = Box::new(protocol.into_driver());
@@ -428,6 +431,19 @@ impl Intents {
             _ => true,
         });
         before - self.list.len()
+    }
+
+    /// Forgets the connections and sockets that are asked for behind the first `from` intents.
+    pub(crate) fn withdraw_openings(&mut self, from: usize) {
+        let tokens = &mut self.tokens;
+        let withdrawn = self.list.extract_if(from.., |intent| {
+            matches!(intent, Intent::Connect { .. } | Intent::Bind { .. })
+        });
+        for intent in withdrawn {
+            if let Intent::Connect { token, .. } | Intent::Bind { token, .. } = intent {
+                tokens.release(token);
+            }
+        }
     }
 
     /// Whether the timer is still set.

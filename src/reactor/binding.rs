@@ -72,9 +72,7 @@ impl<N: Network> Reactor<N> {
             Ok(socket) => self.attach_datagram(token, socket, bind, protocol),
             Err(reason) => {
                 log::debug!("{}: not opened: {reason}", bind.name);
-                self.core.fx.intents.token = token;
-                protocol.on_close(reason, &mut self.core.fx.intents);
-                self.core.fx.intents.tokens.release(token);
+                self.not_opened(token, |cx| protocol.on_close(reason, cx));
             }
         }
     }

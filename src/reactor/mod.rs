@@ -443,10 +443,7 @@ impl<N: Network> Reactor<N> {
     /// Opens a connection under a token that was reserved for it.
     fn open<D: Driver + 'static>(&mut self, token: Token, connect: Connect, mut driver: D) {
         if self.core.is_shutting_down {
-            self.core.fx.intents.token = token;
-            driver.on_close(CloseReason::Shutdown, &mut self.core.fx.intents);
-            self.core.fx.intents.tokens.release(token);
-            return;
+            return self.not_opened(token, |cx| driver.on_close(CloseReason::Shutdown, cx));
         }
         let service = self.service(&connect.name, &connect.limits, connect.skip_when_slow);
         let entry = StreamEntry::connecting(connect, driver, service, &mut self.core);

@@ -9,7 +9,8 @@ use super::Reactor;
 use super::core::{Command, Due};
 use crate::close::CloseReason;
 use crate::net::Network;
-use crate::protocol::Intent;
+use crate::protocol::{Intent, Intents};
+use crate::token::Token;
 
 impl<N: Network> Reactor<N> {
     /// Applies what callbacks recorded, in order, and attaches what they made. What these
@@ -86,6 +87,21 @@ impl<N: Network> Reactor<N> {
             Intent::Shutdown { grace } => return self.begin_shutdown(grace),
         };
         self.call(token, |entry, core| entry.on_command(token, command, core));
+    }
+
+    /// Tells what never began that it has ended.
+    ///
+    /// In a shutdown, what it wants to be opened in its place is forgotten: whoever comes back each
+    /// time would be told so again and again, and the reactor would never wait.
+    pub(super) fn not_opened(&mut self, token: Token, on_close: impl FnOnce(&mut Intents)) {
+        let intents = &mut self.core.fx.intents;
+        intents.token = token;
+        let before = intents.list.len();
+        on_close(intents);
+        if self.core.is_shutting_down {
+            intents.withdraw_openings(before);
+        }
+        intents.tokens.release(token);
     }
 
     /// Asks every entry to end, and sees to it that this is over when the grace is.
