@@ -351,6 +351,28 @@ fn bytes_that_nobody_asked_for_reset_an_idle_connection() {
 }
 
 #[test]
+fn bytes_that_nobody_asked_for_are_no_answer_to_a_request_that_waits() {
+    for followed in [
+        OK,
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        CHUNKED,
+    ] {
+        let mut world = World::new(pipelined(1));
+        let listener = world.listen();
+        world.get("a");
+        world.get("b");
+        let peer = listener.accept().unwrap();
+        world.answer(&peer, &[followed, OK].concat());
+        assert_eq!(world.answers.borrow().len(), 1, "{followed}");
+        world.answer(
+            &listener.accept().unwrap(),
+            "HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n",
+        );
+        assert_eq!(world.answers.borrow()[1], "b: 202 ");
+    }
+}
+
+#[test]
 fn a_body_beyond_the_limit_is_not_put_together() {
     let limits = Limits {
         max_body_len: 4,
@@ -829,4 +851,5 @@ fn what_still_waits_when_the_reactor_is_dropped_is_told() {
 
 const ADDRESS: &str = "127.0.0.1:80";
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

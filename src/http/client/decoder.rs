@@ -60,6 +60,8 @@ pub enum Part<'a> {
 pub struct Responses {
     bounds: Rc<Bounds>,
     asked: Rc<Cell<Option<Method>>>,
+    /// Whether more had come with the last piece of an answer than that.
+    is_followed: Rc<Cell<bool>>,
     interim: u32,
     state: State,
 }
@@ -108,13 +110,19 @@ impl Responses {
     /// belongs to, on which depends whether it has a body; while it is `None`, nothing is awaited,
     /// and every byte is refused. Whoever takes an answer sets it for the next one.
     pub fn new(limits: &Limits, asked: Rc<Cell<Option<Method>>>) -> Responses {
-        Responses::within(Bounds::new(limits.clone()), asked)
+        Responses::within(Bounds::new(limits.clone()), asked, Rc::default())
     }
 
-    pub(super) fn within(bounds: Rc<Bounds>, asked: Rc<Cell<Option<Method>>>) -> Responses {
+    /// As `new`; tells in `is_followed` whether more had come with the last piece of an answer.
+    pub(super) fn within(
+        bounds: Rc<Bounds>,
+        asked: Rc<Cell<Option<Method>>>,
+        is_followed: Rc<Cell<bool>>,
+    ) -> Responses {
         Responses {
             bounds,
             asked,
+            is_followed,
             interim: 0,
             state: State::default(),
         }
@@ -172,6 +180,7 @@ impl Responses {
                 (Part::Head(head), len)
             }
         };
+        self.is_followed.set(consumed < input.len());
         Ok(Step::Frame {
             frame: part,
             consumed,
@@ -202,6 +211,7 @@ impl Responses {
             None => State::Fixed { left },
         };
         let bytes = &input[..len];
+        self.is_followed.set(len < input.len());
         Ok(Step::Frame {
             frame: Part::Body { bytes, end },
             consumed: len,
@@ -227,6 +237,7 @@ impl Responses {
                 (&[][..], Some(trailers), len)
             }
         };
+        self.is_followed.set(consumed < input.len());
         Ok(Step::Frame {
             frame: Part::Body { bytes, end },
             consumed,

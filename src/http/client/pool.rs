@@ -148,8 +148,14 @@ impl Pool {
     /// What serves a connection.
     fn connection(self: &Rc<Pool>) -> (Responses, (), Session) {
         let asked = Rc::new(Cell::new(None));
-        let responses = Responses::within(Rc::clone(&self.bounds), Rc::clone(&asked));
-        (responses, (), Session::new(Rc::clone(self), asked))
+        let is_followed = Rc::new(Cell::new(false));
+        let responses = Responses::within(
+            Rc::clone(&self.bounds),
+            Rc::clone(&asked),
+            Rc::clone(&is_followed),
+        );
+        let session = Session::new(Rc::clone(self), asked, is_followed);
+        (responses, (), session)
     }
 
     /// A connection is open and can take so many requests.

@@ -45,6 +45,8 @@ pub(super) struct Session {
     pool: Rc<Pool>,
     /// The method of the first request in flight, for the decoder.
     asked: Rc<Cell<Option<Method>>>,
+    /// Whether more had come with the last piece of an answer: the decoder tells.
+    is_followed: Rc<Cell<bool>>,
     /// `None` until the connection is made, and once the pool was told of its end.
     token: Option<Token>,
     /// Requests that were sent and whose answers are not complete, in order.
@@ -82,10 +84,15 @@ enum State {
 }
 
 impl Session {
-    pub(super) fn new(pool: Rc<Pool>, asked: Rc<Cell<Option<Method>>>) -> Session {
+    pub(super) fn new(
+        pool: Rc<Pool>,
+        asked: Rc<Cell<Option<Method>>>,
+        is_followed: Rc<Cell<bool>>,
+    ) -> Session {
         Session {
             pool,
             asked,
+            is_followed,
             token: None,
             in_flight: VecDeque::new(),
             upload: None,
@@ -105,7 +112,10 @@ impl Session {
             request.is_idempotent() && !request.closes()
         };
         let is_free = self.in_flight.iter().all(is_safe) && self.upload.is_none();
-        if is_ending || self.cause.is_some() || !is_free {
+        // What came behind the last answer that was asked for is a mistake, which the decoder is
+        // about to find, and no answer to what is asked next (RFC 9112, section 9.2).
+        let is_broken = self.in_flight.is_empty() && self.is_followed.get();
+        if is_ending || self.cause.is_some() || !is_free || is_broken {
             return 0;
         }
         let max = self.pool.bounds.limits.max_pipelined.max(1);
