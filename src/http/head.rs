@@ -555,8 +555,8 @@ mod tests {
 
     /// A later minor version, which `httparse` refuses, is the last that is known.
     fn with_known_version(mut head: Vec<u8>) -> Vec<u8> {
-        let at = head.windows(7).position(|bytes| bytes == b"HTTP/1.");
-        if let Some(minor @ b'2'..=b'9') = at.and_then(|at| head.get_mut(at + 7)) {
+        let at = head.windows(8).position(|bytes| bytes == b" HTTP/1.");
+        if let Some(minor @ b'2'..=b'9') = at.and_then(|at| head.get_mut(at + 8)) {
             *minor = b'1';
         }
         head

@@ -39,7 +39,13 @@ pub(crate) fn request_head(data: &[u8]) {
     };
     let mut table = [httparse::EMPTY_HEADER; 128];
     let mut theirs = httparse::Request::new(&mut table);
-    let parsed = theirs.parse(data);
+    // A later minor version, which `httparse` refuses, is taken for the last that is known.
+    let mut known = data.to_vec();
+    let version = data.windows(8).position(|bytes| bytes == b" HTTP/1.");
+    if let Some(minor @ b'2'..=b'9') = version.and_then(|at| known.get_mut(at + 8)) {
+        *minor = b'1';
+    }
+    let parsed = theirs.parse(&known);
     assert!(
         matches!(parsed, Ok(httparse::Status::Complete(_))),
         "{parsed:?}"
