@@ -196,6 +196,7 @@ fn a_directory_is_its_index_behind_a_slash() {
     let folder = Folder::new("index");
     folder.put("index.html", "home");
     folder.put("sub/index.html", "sub");
+    folder.put("a b/index.html", "");
     folder.put("bare/a", "");
     fs::create_dir_all(folder.path("odd/index.html")).unwrap();
     let router = Router::new().files("/files/", Files::new(folder.root()).unwrap());
@@ -206,7 +207,9 @@ fn a_directory_is_its_index_behind_a_slash() {
         ("/files", "/files/"),
         ("/files?a=b", "/files/?a=b"),
         ("/files/sub", "/files/sub/"),
-        ("/files/s%75b?q", "/files/s%75b/?q"),
+        // What need not be encoded is the same path without that.
+        ("/files/s%75b?q", "/files/sub/?q"),
+        ("/files/a%20b?q", "/files/a%20b/?q"),
     ] {
         let answer = world.status(target, "", 301);
         assert_eq!(answer.field("location"), Some(location), "{target}");
