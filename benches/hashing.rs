@@ -230,8 +230,13 @@ impl Folder {
     fn new() -> io::Result<Folder> {
         let path = env::temp_dir().join(format!("windlass-hashing-{}", std::process::id()));
         fs::create_dir(&path)?;
-        File::create(path.join("sparse"))?.set_len(LEN)?;
-        File::create(path.join("sparse-http"))?.set_len(HTTP_LEN)?;
+        for (name, len) in [("sparse", LEN), ("sparse-http", HTTP_LEN)] {
+            let path = path.join(name);
+            File::create(&path)?.set_len(len)?;
+            // The kernel makes pages of it when they are first read, and a virtual machine may have
+            // to be given the memory for them: tens of milliseconds, which are no hashing.
+            io::copy(&mut File::open(&path)?, &mut io::sink())?;
+        }
         Ok(Folder(path))
     }
 }
