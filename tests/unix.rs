@@ -15,8 +15,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
-use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{End, Script, Seen, Server, TOO_LONG, next, next_close, read_exactly, read_to_end};
 use windlass::net::{Address, Listen};
@@ -144,6 +143,15 @@ fn a_connection_to_a_path_is_made_and_one_to_nowhere_is_refused() {
     let _ = std::fs::remove_file(&path);
 }
 
+/// Takes turns, each of which waits for an event, until it is so.
+fn turn_until(reactor: &mut Reactor, is_so: impl Fn(&Reactor) -> bool) {
+    let deadline = Instant::now() + TOO_LONG;
+    while !is_so(reactor) {
+        assert!(Instant::now() < deadline, "it never came to that");
+        reactor.turn(Some(TOO_LONG)).unwrap();
+    }
+}
+
 /// A socket of this kind counts as writable again when three quarters of its buffer are free, for
 /// which a peer that takes a piece now and then may need longer than it may stall.
 #[test]
@@ -154,7 +162,7 @@ fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
         ..Limits::default()
     };
     let mut reactor = Reactor::new().unwrap();
-    let listen = Listen::new(Address::from(path.as_path())).limits(limits.clone());
+    let listen = Listen::new(Address::from(path.as_path())).limits(limits);
     let chargen = reactor.listen(listen, |_| Chargen::endless()).unwrap();
     let mut client = UnixStream::connect(&path).unwrap();
     client.set_read_timeout(Some(TOO_LONG)).unwrap();
@@ -164,24 +172,19 @@ fn a_peer_that_takes_less_than_the_poller_waits_for_has_not_stalled() {
     }
     // Less than half of it.
     let mut piece = vec![0; 96 * 1024];
+    let stats = |reactor: &Reactor| reactor.service_stats(chargen).unwrap();
+    let stalled = |reactor: &Reactor| stats(reactor).closed(CloseReason::Stalled);
     for _ in 0..3 {
         client.read_exact(&mut piece).unwrap();
-        sleep(limits.stall_timeout * 6 / 5);
-        for _ in 0..2 {
-            reactor.turn(Some(Duration::ZERO)).unwrap();
-        }
+        // The deadline is what wakes the reactor.
+        let before = stats(&reactor).bytes_out;
+        turn_until(&mut reactor, |reactor| {
+            stats(reactor).bytes_out > before || stalled(reactor) > 0
+        });
+        assert_eq!(stalled(&reactor), 0);
     }
-    let stalled = |reactor: &Reactor| {
-        let stats = reactor.service_stats(chargen).unwrap();
-        stats.closed(CloseReason::Stalled)
-    };
-    assert_eq!(stalled(&reactor), 0);
     // One that takes nothing has.
-    for _ in 0..2 {
-        sleep(limits.stall_timeout * 6 / 5);
-        reactor.turn(Some(Duration::ZERO)).unwrap();
-    }
-    assert_eq!(stalled(&reactor), 1);
+    turn_until(&mut reactor, |reactor| stalled(reactor) > 0);
 }
 
 /// The same at the end: what is owed fits into what the peer has made room for.
@@ -195,7 +198,7 @@ fn a_peer_that_takes_enough_in_time_is_sent_the_rest_whatever_the_poller_waits_f
         ..Limits::default()
     };
     let mut reactor = Reactor::new().unwrap();
-    let listen = Listen::new(Address::from(path.as_path())).limits(limits.clone());
+    let listen = Listen::new(Address::from(path.as_path())).limits(limits);
     let chargen = reactor.listen(listen, |_| Chargen::lines(LINES)).unwrap();
     let mut client = UnixStream::connect(&path).unwrap();
     client.set_read_timeout(Some(TOO_LONG)).unwrap();
@@ -206,10 +209,11 @@ fn a_peer_that_takes_enough_in_time_is_sent_the_rest_whatever_the_poller_waits_f
     assert!(written < 74 * LINES, "the rest is owed");
     let mut piece = vec![0; 96 * 1024];
     client.read_exact(&mut piece).unwrap();
-    sleep(limits.drain_timeout * 6 / 5);
-    for _ in 0..2 {
-        reactor.turn(Some(Duration::ZERO)).unwrap();
-    }
+    // The deadline is what wakes the reactor.
+    turn_until(&mut reactor, |reactor| {
+        let stats = reactor.service_stats(chargen).unwrap();
+        stats.bytes_out == 74 * LINES || stats.closed(CloseReason::DrainTimeout) > 0
+    });
     let (rest, end) = read_to_end(&mut client);
     assert_eq!((piece.len() + rest.len()) as u64, 74 * LINES);
     assert_eq!(end, End::Fin);
