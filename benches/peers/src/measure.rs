@@ -98,28 +98,21 @@ impl Bench {
         timers: usize,
         shape: Shape,
     ) -> Result<Cost, Box<dyn Error>> {
-        let mut calmest = self.window(peer, service, timers, shape)?;
+        let window = || {
+            let server = self.serve(peer, service, timers)?;
+            let mut meter = Window::new(self.cores, &server, self.time);
+            load::run(shape, server.address, &mut meter)?;
+            meter.cost()
+        };
+        let mut calmest = window()?;
         while calmest.is_disturbed() && self.again.get() > 0 {
             self.again.set(self.again.get() - 1);
-            let again = self.window(peer, service, timers, shape)?;
+            let again = window()?;
             if again.foreign < calmest.foreign {
                 calmest = again;
             }
         }
         Ok(calmest)
-    }
-
-    fn window(
-        &self,
-        peer: Peer,
-        service: Service,
-        timers: usize,
-        shape: Shape,
-    ) -> Result<Cost, Box<dyn Error>> {
-        let server = self.serve(peer, service, timers)?;
-        let mut meter = Window::new(self.cores, &server, self.time);
-        load::run(shape, server.address, &mut meter)?;
-        meter.cost()
     }
 
     pub(crate) fn serve(
