@@ -125,6 +125,7 @@ mod replay;
 mod rules;
 mod sending;
 mod streams;
+mod stuck;
 mod tape;
 mod trace;
 mod watch;
