@@ -145,14 +145,6 @@ impl<'a> Head<'a> {
         self.is_escaped
     }
 
-    /// All bytes of the head, with another path: this one's is in the target as it was sent.
-    pub(crate) fn with_path(&self, path: &[u8]) -> Vec<u8> {
-        let (before, _) = self.target().split_once('?').unwrap_or((self.target(), ""));
-        let end = self.method_len as usize + 1 + before.len();
-        let start = end - self.path.len();
-        [&self.bytes[..start], path, &self.bytes[end..]].concat()
-    }
-
     /// What follows the question mark, still encoded; empty if nothing does.
     pub fn query(&self) -> &'a str {
         self.target().split_once('?').map_or("", |(_, query)| query)

@@ -21,6 +21,8 @@ use crate::token::Token;
 /// A request on its way through handlers. Everything in it is borrowed from the input.
 pub struct Request<'a> {
     head: &'a Head<'a>,
+    /// The normal form of the path, if that is another than was sent.
+    normal: Option<&'a [u8]>,
     body: &'a [u8],
     trailers: Fields<'a>,
     params: Option<matchit::Params<'a, 'a>>,
@@ -37,6 +39,7 @@ impl<'a> Request<'a> {
     ) -> Request<'a> {
         Request {
             head,
+            normal: None,
             body,
             trailers,
             params: None,
@@ -44,9 +47,21 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The same with another head.
-    pub(crate) fn with_head<'b>(&'b mut self, head: &'b Head<'b>) -> Request<'b> {
-        Request::new(head, self.body, self.trailers, self.intents)
+    /// The same, whose route is looked for by another form of its path.
+    pub(crate) fn with_normal<'b>(&'b mut self, path: &'b [u8]) -> Request<'b> {
+        Request {
+            normal: Some(path),
+            ..Request::new(self.head, self.body, self.trailers, self.intents)
+        }
+    }
+
+    /// The path by which a route is looked for; `None` if it may have another form still.
+    #[inline]
+    pub(crate) fn normal_path(&self) -> Option<&'a [u8]> {
+        match self.head.is_escaped() {
+            true => self.normal,
+            false => Some(self.head.path_bytes()),
+        }
     }
 
     /// The head as it was sent.
@@ -77,7 +92,7 @@ impl<'a> Request<'a> {
         percent_decode_str(self.raw_param(name)).decode_utf8_lossy()
     }
 
-    /// As [`Request::param`], but as it was sent: still percent-encoded.
+    /// As [`Request::param`], but still percent-encoded, where it need be.
     pub fn raw_param(&self, name: &str) -> &'a str {
         let raw = self.params.as_ref().and_then(|params| params.get(name));
         raw.unwrap_or_default()

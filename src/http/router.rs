@@ -11,8 +11,6 @@ use super::endpoint::{
     without_body, yet_to_come,
 };
 use super::error::RouteError;
-use super::head::Head;
-use super::limits::Limits;
 use super::method::Method;
 use super::normal::unescaped;
 use super::request::Request;
@@ -357,7 +355,7 @@ impl Router {
 impl Service for Router {
     #[inline]
     fn call<'a>(&'a self, request: &mut Request<'a>) -> Response {
-        if request.head().is_escaped()
+        if request.normal_path().is_none()
             && let Some(response) = self.in_normal_form(request, Router::call)
         {
             return response;
@@ -380,7 +378,7 @@ impl Service for Router {
     }
 
     fn accept<'a>(&'a self, request: &mut Request<'a>) -> Accept {
-        if request.head().is_escaped()
+        if request.normal_path().is_none()
             && let Some(accept) = self.in_normal_form(request, Router::accept)
         {
             return accept;
@@ -405,25 +403,16 @@ impl Service for Router {
 }
 
 impl Router {
-    /// Does that with the request as if nothing in its path were encoded without need; `None` if
-    /// nothing is.
+    /// Does that with a route looked for as if nothing in the path were encoded without need.
+    /// `None` if nothing is.
     #[cold]
     fn in_normal_form<T>(
         &self,
         request: &mut Request<'_>,
         then: impl for<'b> FnOnce(&'b Router, &mut Request<'b>) -> T,
     ) -> Option<T> {
-        let head = request.head();
-        let bytes = head.with_path(&unescaped(head.path_bytes())?);
-        // It was within the limits when it was longer.
-        let limits = Limits {
-            max_head_len: usize::MAX,
-            max_target_len: usize::MAX,
-            max_fields: usize::MAX,
-            ..Limits::default()
-        };
-        let head = Head::parse(&bytes, &limits).ok().flatten()?;
-        Some(then(self, &mut request.with_head(&head)))
+        let path = unescaped(request.head().path_bytes())?;
+        Some(then(self, &mut request.with_normal(&path)))
     }
 
     /// A body is put together only for those whom every guard lets through.
@@ -495,6 +484,17 @@ mod tests {
             "{answer}"
         );
         assert!(answer.contains(part), "{answer}");
+    }
+
+    #[test]
+    fn a_route_is_found_by_the_normal_form_of_a_path_that_handlers_see_as_it_was_sent() {
+        let seen = |request: &mut Request<'_>| {
+            let (head, raw) = (request.head(), request.raw_param("x"));
+            Response::text(format!("{} {} {raw}", head.target(), request.path()))
+        };
+        let router = Router::new().get("/plain/{x}", seen);
+        let part = "/%70lain/%61%2Fb?%63 /%70lain/%61%2Fb a%2Fb";
+        check(router, "GET /%70lain/%61%2Fb?%63", 200, part);
     }
 
     fn site() -> Router {

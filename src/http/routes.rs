@@ -118,7 +118,8 @@ impl Routes {
         request: &mut Request<'a>,
     ) -> Option<(&'a Route, Option<&'a Endpoint>)> {
         let head = request.head();
-        let found = self.paths.find(head.path_bytes())?;
+        let path = request.normal_path().unwrap_or(head.path_bytes());
+        let found = self.paths.find(path)?;
         if let Some(params) = found.params {
             request.set_params(params);
         }
