@@ -190,6 +190,29 @@ fn a_later_head_has_10_s_from_its_first_byte() {
 }
 
 #[test]
+fn a_head_has_10_s_from_its_first_byte_even_if_that_begins_an_empty_line() {
+    check_timeout(b"\r", 10, Some(408));
+    check_timeout(b"\r\n\r\n", 10, Some(408));
+    check_timeout(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n\r\n", 10, Some(408));
+}
+
+#[test]
+fn empty_lines_put_the_deadline_of_a_head_off_no_more_than_its_other_bytes_do() {
+    let mut world = World::new();
+    let peer = world.connect();
+    for piece in [&b"\r\n"[..], b"\r\n", b"\r", b"\nG"] {
+        peer.send(piece);
+        world.turn();
+        assert_eq!(peer.received(), b"");
+        world.pass(Duration::from_millis(2499));
+    }
+    assert!(!peer.is_finished(), "too early");
+    world.pass(Duration::from_millis(5));
+    assert!(peer.received().starts_with(b"HTTP/1.1 408 "));
+    assert!(peer.is_finished());
+}
+
+#[test]
 fn a_body_that_stalls_for_10_s_is_answered_408() {
     check_timeout(
         b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc",

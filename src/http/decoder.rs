@@ -46,8 +46,8 @@ pub struct Requests {
 /// What the stream continues with.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// A head, behind so many empty lines, of which so many bytes have no end in them.
-    Head { searched: u32, empty_lines: u8 },
+    /// A head, of which so many bytes, not counting empty lines before it, have no end in them.
+    Head { searched: u32 },
     /// A body, of which so many bytes are to come: at least one.
     Fixed { left: u64 },
     /// A chunked body.
@@ -56,10 +56,7 @@ enum State {
 
 impl Default for State {
     fn default() -> State {
-        State::Head {
-            searched: 0,
-            empty_lines: 0,
-        }
+        State::Head { searched: 0 }
     }
 }
 
@@ -73,45 +70,34 @@ impl Requests {
     }
 
     #[inline]
-    fn head<'a>(
-        &mut self,
-        input: &'a [u8],
-        searched: usize,
-        empty_lines: u8,
-    ) -> Decoded<'a, Requests> {
-        if searched == 0 {
-            // An empty line before a request is passed over (RFC 9112, section 2.2).
-            match input {
-                [b'\r', b'\n', ..] if empty_lines == MAX_EMPTY_LINES => {
-                    return Err(RequestError::RequestLine);
-                }
-                [b'\r', b'\n', ..] => {
-                    self.state = State::Head {
-                        searched: 0,
-                        empty_lines: empty_lines + 1,
-                    };
-                    return Ok(Step::Skip {
-                        consumed: 2,
-                        report: None,
-                    });
-                }
-                [b'\r'] => return Ok(Step::More { needed: 0 }),
-                [b'\r' | b'\n', ..] => return Err(RequestError::LineEnding),
-                _ => {}
-            }
-        } else if end_of_lines(input, searched).is_none() && input.len() < self.limits.max_head_len
-        {
-            return Ok(self.unfinished(input));
+    fn head<'a>(&mut self, input: &'a [u8], searched: usize) -> Decoded<'a, Requests> {
+        // Empty lines before a request are passed over (RFC 9112, section 2.2), together with it:
+        // whoever sends nothing else has begun a head, and has to end it in time.
+        let empty_len = empty_lines_len(input);
+        if empty_len > MAX_EMPTY_LINES_LEN {
+            return Err(RequestError::RequestLine);
         }
-        let Some(head) = Head::parse(input, &self.limits)? else {
+        let text = &input[empty_len..];
+        match text {
+            [] | [b'\r'] => return Ok(Step::More { needed: 0 }),
+            [b'\r' | b'\n', ..] => return Err(RequestError::LineEnding),
+            _ => {}
+        }
+        if searched > 0
+            && end_of_lines(text, searched).is_none()
+            && text.len() < self.limits.max_head_len
+        {
+            return Ok(self.unfinished(text));
+        }
+        let Some(head) = Head::parse(text, &self.limits)? else {
             // It was parsed as far as it goes, which says nothing of bare line feeds in it.
-            return match end_of_lines(input, 0) {
+            return match end_of_lines(text, 0) {
                 Some(LinesEnd::BareLineFeed) => Err(RequestError::LineEnding),
-                Some(LinesEnd::At(_)) | None => Ok(self.unfinished(input)),
+                Some(LinesEnd::At(_)) | None => Ok(self.unfinished(text)),
             };
         };
         self.state = State::default();
-        let len = head.as_bytes().len();
+        let len = empty_len + head.as_bytes().len();
         let (part, consumed) = match head.length() {
             Length::Fixed(0) => (Part::Request { head, body: &[] }, len),
             Length::Fixed(left) => {
@@ -137,11 +123,10 @@ impl Requests {
         })
     }
 
-    fn unfinished<'a>(&mut self, input: &[u8]) -> Step<Part<'a>, RequestError> {
+    fn unfinished<'a>(&mut self, text: &[u8]) -> Step<Part<'a>, RequestError> {
         // Below the limit of a head, which fits.
         self.state = State::Head {
-            searched: input.len() as u32,
-            empty_lines: 0,
+            searched: text.len() as u32,
         };
         Step::More { needed: 0 }
     }
@@ -198,10 +183,7 @@ impl Decoder for Requests {
     #[inline]
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Requests> {
         match self.state {
-            State::Head {
-                searched,
-                empty_lines,
-            } => self.head(input, searched as usize, empty_lines),
+            State::Head { searched } => self.head(input, searched as usize),
             State::Fixed { left } => self.fixed(input, left),
             State::Chunked(at) => self.chunked(input, at),
         }
@@ -215,6 +197,14 @@ impl Decoder for Requests {
         // wrong with it.
         if let State::Head { .. } = self.state {
             self.state = State::default();
+            let empty_len = empty_lines_len(input);
+            if empty_len == input.len() && empty_len <= MAX_EMPTY_LINES_LEN {
+                // Behind the last request, then.
+                return Ok(Step::Skip {
+                    consumed: empty_len,
+                    report: None,
+                });
+            }
         }
         self.decode(input)
     }
@@ -223,15 +213,26 @@ impl Decoder for Requests {
         Some(
             self.limits
                 .max_head_len
+                .saturating_add(MAX_EMPTY_LINES_LEN)
                 .max(self.limits.max_trailers_len)
                 .max(1024),
         )
     }
 }
 
-/// Empty lines that are passed over before a request: some, because careless clients send one
-/// behind a body; not any number, because they would keep a connection that asks for nothing.
-const MAX_EMPTY_LINES: u8 = 8;
+/// Bytes of the empty lines that `input` begins with.
+#[inline]
+fn empty_lines_len(input: &[u8]) -> usize {
+    let mut rest = input;
+    while let [b'\r', b'\n', behind @ ..] = rest {
+        rest = behind;
+    }
+    input.len() - rest.len()
+}
+
+/// Bytes of empty lines that are passed over before a request: eight lines, because careless
+/// clients send one behind a body; not any number, because they are nothing that was asked for.
+const MAX_EMPTY_LINES_LEN: usize = 8 * 2;
 
 #[cfg(test)]
 mod tests {
@@ -308,6 +309,22 @@ mod tests {
         for cut in 0..input.len() {
             let expected = [Event::Frame(Seen::Head("/a 0 []".into()))];
             assert_eq!(seen(input, &[cut]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_head_at_its_limit_is_read_behind_empty_lines() {
+        let head = format!("GET /a HTTP/1.0\r\nA: {}\r\n\r\n", "b".repeat(104));
+        assert_eq!(head.len(), 128);
+        let input = ["\r\n".repeat(8), head].concat();
+        for cut in 0..input.len() {
+            let expected = [Event::Frame(Seen::Head("/a 0 []".into()))];
+            assert_eq!(seen(&input, &[cut]), expected, "cut at {cut}");
+        }
+        let input = format!("\r\n{input}");
+        for cut in 0..input.len() {
+            let expected = [Event::Malformed(RequestError::RequestLine)];
+            assert_eq!(seen(&input, &[cut]), expected, "cut at {cut}");
         }
     }
 

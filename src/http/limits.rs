@@ -36,8 +36,9 @@ pub struct Limits {
     pub max_body_len: usize,
     /// Bytes of the trailer behind a chunked body.
     pub max_trailers_len: usize,
-    /// How long a head may take: the first from the connection's beginning, later ones from their
-    /// first byte. A body in which nothing arrives for so long is given up as well.
+    /// How long a head may take from its first byte, be that an empty line's before it, to its
+    /// last; and how long the first one may take to begin. A body in which nothing arrives for so
+    /// long is given up as well.
     pub header_timeout: Duration,
     /// How fast a body has to arrive, on average over a stretch of at least this length. `None`:
     /// as slowly as it likes, so long as it arrives.
