@@ -9,15 +9,15 @@
 
 mod running;
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{self, Output};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use running::{Running, check_exit, command};
 
@@ -525,30 +525,111 @@ fn what_is_wrong_is_counted_by_kind_and_fails_the_run() {
     check("HTTP/1.1 200 OK\r\nContent-Le", "", "closed");
 }
 
+/// A server that does this with what each read returns, and a connection.
+fn doing(
+    act: impl Fn(&[u8], &mut TcpStream) -> io::Result<()> + Copy + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            thread::spawn(move || {
+                let mut buf = [0; 4096];
+                while let Ok(len) = stream.read(&mut buf)
+                    && len > 0
+                    && act(&buf[..len], &mut stream).is_ok()
+                {}
+            });
+        }
+    });
+    address
+}
+
+/// Whether the next request is sent at once or later: what lies behind an answer is none to it.
 #[test]
-fn what_nobody_asked_for_is_an_error() {
-    for framing in ["raw", "lines"] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let to = listener.local_addr().expect("an address");
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                thread::spawn(move || {
-                    let mut buf = [0; 4096];
-                    while let Ok(len) = stream.read(&mut buf) {
-                        if len == 0 || stream.write_all(&buf[..len].repeat(2)).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        let line = format!("tcp {to} --framing {framing} -c 1 -n 3 --think 1ms --max-errors 0");
+fn what_nobody_asked_for_is_an_error_and_no_answer_to_the_next_request() {
+    let twice = doing(|heard, stream| stream.write_all(&heard.repeat(2)));
+    let longer = doing(|heard, stream| stream.write_all(&[heard, b"\x03a"].concat()));
+    for options in ["", "--think 1ms", "--no-keep-alive"] {
+        let framings = ["raw", "lines", "fixed", "length8", "netstring"];
+        for (framing, to) in framings.map(|framing| (framing, twice)) {
+            let line = format!("tcp {to} --framing {framing} -c 1 -n 3 {options} --max-errors 0");
+            let run = measured(&line, 1);
+            assert_eq!(
+                (&run["requests"], &run["errors"]),
+                (&3.into(), &json!({"unasked": 3}))
+            );
+        }
+        let line = format!("tcp {longer} --framing length8 -c 1 -n 3 {options} --max-errors 0");
         let run = measured(&line, 1);
         assert_eq!(
-            (&run["requests"], &run["errors"]["malformed"]),
-            (&3.into(), &3.into())
+            (&run["requests"], &run["errors"]),
+            (&3.into(), &json!({"unasked": 3}))
         );
+    }
+    // The last answer to three requests is the one behind which nothing may come.
+    let line = format!("tcp {longer} --framing length8 -c 1 -n 3 -p 3 --max-errors 0");
+    let run = measured(&line, 1);
+    assert_eq!(
+        (&run["requests"], &run["errors"]),
+        (&3.into(), &json!({"unasked": 1}))
+    );
+}
+
+#[test]
+fn bytes_behind_an_answer_are_not_the_next_answer() {
+    let check = |second: &'static str, options: &str| {
+        let to = doing(move |_, stream| {
+            let first = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nahoy";
+            stream.write_all([first, second].concat().as_bytes())
+        });
+        let run = measured(
+            &format!("http http://{to}/ -c 1 -n 3 --max-errors 0 {options}"),
+            1,
+        );
+        let seen = (&run["requests"], &run["errors"]);
+        assert_eq!(
+            seen,
+            (&3.into(), &json!({"unasked": 3})),
+            "{second:?} {options}"
+        );
+    };
+    for options in ["", "--think 1ms", "--rate 100"] {
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nevil", options);
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+            options,
+        );
+        check("\r\n", options);
+    }
+}
+
+/// One answer and a part of the next one came, so that a request has left since.
+#[test]
+fn an_answer_whose_beginning_came_early_may_be_followed_by_more_than_was_asked_for_then() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let to = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut three = [0; 3 * 8];
+        stream.read_exact(&mut three).expect("three messages");
+        stream.write_all(&three[..12]).expect("it listens");
+        stream.read_exact(&mut three[..8]).expect("one more");
+        stream.write_all(&three[4..]).expect("it listens");
+    });
+    let line = format!("tcp {to} -s 8 -p 3 -n 4 -c 1 --framing fixed --max-errors 0");
+    assert_eq!(measured(&line, 0)["requests"], 4);
+}
+
+/// Of as many as were asked for, the first may well be followed by the others.
+#[test]
+fn answers_that_come_together_are_no_surplus() {
+    let server = Running::start("http", &["127.0.0.1:0"]);
+    let url = format!("http://{}/plaintext", server.address());
+    for depth in [2, 7, 512] {
+        let line = format!("http {url} -n 5000 -c 2 -p {depth} --max-errors 0");
+        assert_eq!(measured(&line, 0)["requests"], 5000);
     }
 }
 

@@ -18,5 +18,7 @@ mod lane;
 mod pace;
 #[path = "../examples/load/stats.rs"]
 mod stats;
+#[path = "../examples/load/surplus.rs"]
+mod surplus;
 #[path = "../examples/load/tcp.rs"]
 mod tcp;

@@ -3,11 +3,14 @@
 //!
 //! Knows no protocol: what is sent, and what is an answer, `http.rs` and `tcp.rs` say.
 
+use std::rc::Rc;
+
 use windlass::framing::Decoder;
 use windlass::{CloseReason, Context, Intents, Mail, Patience, Protocol, TimerId};
 
 use crate::lane::Lane;
 use crate::stats::Failure;
+use crate::surplus::{Arrived, Watched};
 
 /// What is sent, and what is an answer.
 pub(crate) trait Exchange: Sized {
@@ -23,15 +26,77 @@ pub(crate) trait Exchange: Sized {
         frame: <Self::Decoder as Decoder>::Frame<'_>,
         cx: &mut Context<'_, Self::Encoder>,
     );
+
+    /// What is counted when the decoder refuses what came.
+    fn failure(_: &<Self::Decoder as Decoder>::Error) -> Failure {
+        Failure::Malformed
+    }
 }
 
 /// A connection that asks.
 pub(crate) struct Asking<E> {
     pub(crate) lane: Lane,
     pub(crate) exchange: E,
+    arrived: Rc<Arrived>,
+    /// How many answers the bytes that are being decoded may hold: as many requests were without
+    /// one when they came.
+    owed: usize,
 }
 
 impl<E: Exchange> Asking<E> {
+    /// What a connection is opened with.
+    pub(crate) fn stack(
+        lane: Lane,
+        exchange: E,
+        codecs: (E::Decoder, E::Encoder),
+    ) -> (Watched<E::Decoder>, E::Encoder, Asking<E>) {
+        let (decoder, arrived) = Watched::new(codecs.0);
+        let asking = Asking {
+            lane,
+            exchange,
+            arrived,
+            owed: 0,
+        };
+        (decoder, codecs.1, asking)
+    }
+
+    /// An answer came, and behind it `rest` more bytes of the same frame. Answers whether all is
+    /// well so far: bytes that came when no request was without an answer are none, and neither are
+    /// those behind the last answer that was owed.
+    #[inline]
+    pub(crate) fn answered(
+        &mut self,
+        verdict: Result<(), Failure>,
+        len: u64,
+        rest: usize,
+        cx: &mut Context<'_, E::Encoder>,
+    ) -> bool {
+        if self.owed > 0 {
+            self.owed -= 1;
+            self.lane.answered(cx.now(), verdict, len);
+            if self.owed > 0 || (rest == 0 && !self.arrived.is_followed()) {
+                return true;
+            }
+        }
+        self.surplus(cx);
+        false
+    }
+
+    /// Whether what is being decoded may hold an answer.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed > 0
+    }
+
+    /// Something came that answers no request: an error, and the end of the connection, since
+    /// nobody knows what the next bytes belong to.
+    #[cold]
+    pub(crate) fn surplus(&mut self, cx: &mut Context<'_, E::Encoder>) {
+        let run = &self.lane.run;
+        run.explain(|| "more came back than was asked for".into());
+        self.lane.refused(cx.now(), Failure::Unasked);
+        cx.abort();
+    }
+
     /// After an answer: sends again, at once or when it has thought.
     #[inline]
     pub(crate) fn go_on(&mut self, cx: &mut Context<'_, E::Encoder>) {
@@ -59,7 +124,7 @@ impl<E: Exchange> Asking<E> {
 }
 
 impl<E: Exchange> Protocol for Asking<E> {
-    type Decoder = E::Decoder;
+    type Decoder = Watched<E::Decoder>;
     type Encoder = E::Encoder;
 
     fn on_open(&mut self, cx: &mut Context<'_, E::Encoder>) {
@@ -73,6 +138,9 @@ impl<E: Exchange> Protocol for Asking<E> {
         frame: <E::Decoder as Decoder>::Frame<'_>,
         cx: &mut Context<'_, E::Encoder>,
     ) {
+        if self.arrived.is_new() {
+            self.owed = self.lane.waiting();
+        }
         E::on_frame(self, frame, cx);
     }
 
@@ -82,7 +150,10 @@ impl<E: Exchange> Protocol for Asking<E> {
         cx: &mut Context<'_, E::Encoder>,
     ) {
         self.lane.run.explain(|| error.to_string());
-        self.lane.failed(cx.now(), Failure::Malformed);
+        // Of a connection that has all it was made for, the end is all that is awaited.
+        if self.lane.is_waiting() || !self.lane.is_ending() {
+            self.lane.refused(cx.now(), E::failure(&error));
+        }
     }
 
     fn on_timer(&mut self, _: TimerId, cx: &mut Context<'_, E::Encoder>) {

@@ -254,11 +254,9 @@ mod tests {
             let connect = Connect::to("127.0.0.1:7000")
                 .unwrap()
                 .limits(limits.clone());
-            let asking = Asking {
-                lane: Lane::new(&opening, slot, first),
-                exchange: Echoed::new(&message),
-            };
-            reactor.connect(connect, (Raw, Raw, asking)).unwrap();
+            let lane = Lane::new(&opening, slot, first);
+            let stack = Asking::stack(lane, Echoed::new(&message), (Raw, Raw));
+            reactor.connect(connect, stack).unwrap();
         });
         let second = Duration::from_secs(1);
         let mut engine = Engine::new(reactor, Rc::clone(&run), open, 20, second, began);

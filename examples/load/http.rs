@@ -12,12 +12,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use windlass::http::Method;
-use windlass::http::client::{Head, Limits, Part, Responses};
+use windlass::http::client::{Head, Limits, Part, ResponseError, Responses};
 use windlass::{Context, Raw};
 
 use crate::asking::{Asking, Exchange};
 use crate::lane::{Lane, Run};
 use crate::stats::Failure;
+use crate::surplus::Watched;
 
 /// A request as it is sent.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ pub(crate) fn stack(
     lane: Lane,
     questions: &Rc<Questions>,
     slot: u32,
-) -> (Responses, Raw, Asking<Http>) {
+) -> (Watched<Responses>, Raw, Asking<Http>) {
     let asked = Rc::new(Cell::new(None));
     let responses = Responses::new(&Limits::default(), Rc::clone(&asked));
     let first = slot as usize % questions.all.len();
@@ -82,7 +83,7 @@ pub(crate) fn stack(
         asked,
         answer: Answer::default(),
     };
-    (responses, Raw, Asking { lane, exchange })
+    Asking::stack(lane, exchange, (responses, Raw))
 }
 
 impl Http {
@@ -179,15 +180,25 @@ impl Exchange for Http {
             asking.on_end(cx);
         }
     }
+
+    fn failure(error: &ResponseError) -> Failure {
+        match error {
+            ResponseError::Unasked => Failure::Unasked,
+            _ => Failure::Malformed,
+        }
+    }
 }
 
 impl Asking<Http> {
     #[inline]
     fn on_end(&mut self, cx: &mut Context<'_, Raw>) {
-        let Asking { lane, exchange } = self;
-        let len = exchange.answer.head_len + exchange.answer.body_len;
-        let verdict = exchange.verdict(&lane.run);
-        lane.answered(cx.now(), verdict, len);
+        let answer = &self.exchange.answer;
+        let len = answer.head_len + answer.body_len;
+        let verdict = self.exchange.verdict(&self.lane.run);
+        if !self.answered(verdict, len, 0, cx) {
+            return;
+        }
+        let Asking { lane, exchange, .. } = self;
         exchange.awaited = exchange.after(exchange.awaited);
         let method = exchange.questions.all[exchange.awaited].method;
         exchange.asked.set(lane.is_waiting().then_some(method));

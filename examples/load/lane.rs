@@ -250,17 +250,9 @@ impl Lane {
     /// The oldest request has its answer, of `len` bytes.
     #[inline]
     pub(crate) fn answered(&mut self, now: Instant, verdict: Result<(), Failure>, len: u64) {
-        match self.asked.pop_front() {
-            Some(since) => self.settled(since, now, verdict, len),
-            None => self.unasked(now),
+        if let Some(since) = self.asked.pop_front() {
+            self.settled(since, now, verdict, len);
         }
-    }
-
-    /// Something came that nobody asked for.
-    pub(crate) fn unasked(&mut self, now: Instant) {
-        self.run.explain(|| "more came back than was sent".into());
-        let mut meter = self.run.meter.borrow_mut();
-        meter.bad(now, now, Failure::Malformed, 1);
     }
 
     /// As [`Lane::answered`], for any of them.
@@ -297,13 +289,32 @@ impl Lane {
         }
     }
 
+    /// What came is no answer: the requests without one have failed, or nothing but the connection.
+    pub(crate) fn refused(&mut self, now: Instant, why: Failure) {
+        if self.is_waiting() {
+            self.failed(now, why);
+        } else {
+            self.run.meter.borrow_mut().bad(now, now, why, 1);
+        }
+        self.is_ending = true;
+    }
+
     /// The connection will take no further request.
     pub(crate) fn end(&mut self) {
         self.is_ending = true;
     }
 
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         !self.asked.is_empty()
+    }
+
+    /// Requests without an answer.
+    pub(crate) fn waiting(&self) -> usize {
+        self.asked.len()
     }
 
     pub(crate) fn patience(&self) -> &Patience {

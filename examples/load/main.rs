@@ -31,6 +31,7 @@ mod plan;
 mod progress;
 mod report;
 mod stats;
+mod surplus;
 mod tcp;
 mod udp;
 

@@ -287,7 +287,18 @@ impl Echoes {
         by_len!(1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192 16384 32768 65536)
     }
 
+    /// The same framing both ways.
     fn by<N, C>(self, framing: impl Fn() -> C + 'static) -> Open<N>
+    where
+        N: Network + 'static,
+        C: Decoder + 'static,
+        for<'m> C: Encoder<&'m [u8]>,
+        for<'f> C::Frame<'f>: AsRef<[u8]>,
+    {
+        self.with(move || (framing(), framing()))
+    }
+
+    fn with<N, C>(self, framing: impl Fn() -> (C, C) + 'static) -> Open<N>
     where
         N: Network + 'static,
         C: Decoder + 'static,
@@ -299,8 +310,8 @@ impl Echoes {
             let connect = connect(address, &self.limits, &self.sources, slot);
             let lane = Lane::new(&self.run, slot, first);
             let exchange = Echoed::new(&self.message);
-            let asking = Asking { lane, exchange };
-            _ = reactor.connect(connect, (framing(), framing(), asking));
+            let stack = Asking::stack(lane, exchange, framing());
+            _ = reactor.connect(connect, stack);
         })
     }
 }

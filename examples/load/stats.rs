@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Closed,
     /// What came is not what the protocol allows.
     Malformed,
+    /// Bytes that answer no request: they came before it was sent, or after its answer.
+    Unasked,
     /// A status that was not expected.
     Status,
     /// An answer of another length.
@@ -29,11 +31,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) const ALL: [Failure; 8] = [
+    pub(crate) const ALL: [Failure; 9] = [
         Failure::Connect,
         Failure::Timeout,
         Failure::Closed,
         Failure::Malformed,
+        Failure::Unasked,
         Failure::Status,
         Failure::Length,
         Failure::Content,
@@ -46,6 +49,7 @@ impl Failure {
             Failure::Timeout => "timeout",
             Failure::Closed => "closed",
             Failure::Malformed => "malformed",
+            Failure::Unasked => "unasked",
             Failure::Status => "status",
             Failure::Length => "length",
             Failure::Content => "content",

@@ -70,7 +70,7 @@ where
         } else {
             Ok(())
         };
-        asking.answered(verdict, cx);
+        asking.on_answer(verdict, 0, cx);
     }
 }
 
@@ -80,24 +80,33 @@ where
     for<'m> C: Encoder<&'m [u8]>,
     for<'f> C::Frame<'f>: AsRef<[u8]>,
 {
-    fn answered(&mut self, verdict: Result<(), Failure>, cx: &mut Context<'_, C>) {
+    /// Answers whether the connection goes on. Behind the answer come so many bytes of its frame.
+    fn on_answer(
+        &mut self,
+        verdict: Result<(), Failure>,
+        rest: usize,
+        cx: &mut Context<'_, C>,
+    ) -> bool {
         let len = self.exchange.message.bytes.len() as u64;
-        self.lane.answered(cx.now(), verdict, len);
-        if self.lane.run.terms.keep_alive {
+        if !self.answered(verdict, len, rest, cx) {
+            return false;
+        }
+        let goes_on = self.lane.run.terms.keep_alive;
+        if goes_on {
             self.go_on(cx);
         } else {
             self.lane.end();
             cx.finish();
         }
+        goes_on
     }
 
     fn on_piece(&mut self, mut bytes: &[u8], cx: &mut Context<'_, C>) {
         while !bytes.is_empty() {
-            let Asking { lane, exchange } = self;
-            if !lane.is_waiting() {
-                lane.unasked(cx.now());
-                return cx.abort();
+            if !self.is_owed() {
+                return self.surplus(cx);
             }
+            let exchange = &mut self.exchange;
             let wanted = &exchange.message.bytes[exchange.got..];
             let len = wanted.len().min(bytes.len());
             exchange.is_same &= wanted[..len] == bytes[..len];
@@ -111,7 +120,9 @@ where
                 } else {
                     Err(Failure::Content)
                 };
-                self.answered(verdict, cx);
+                if !self.on_answer(verdict, bytes.len(), cx) {
+                    return;
+                }
             }
         }
     }
