@@ -69,8 +69,15 @@ pub(crate) struct TcpArgs {
     #[arg(required = true, value_parser = address)]
     pub(crate) to: Vec<Address>,
     /// How messages are told apart.
+    #[cfg_attr(feature = "digest", arg(requires_if("sealed", "key_file")))]
     #[arg(long, value_enum, default_value = "raw")]
     pub(crate) framing: Framing,
+    /// The key that is shared with the server, with the framing `sealed`: a file of 32 bytes, or of
+    /// their 64 hexadecimal digits. Each connection uses it from the beginning: take one that is
+    /// for tests alone.
+    #[cfg(feature = "digest")]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// What ends a message, with the framing `delimited`.
     #[arg(long, value_name = "TEXT", default_value = ";")]
     pub(crate) delimiter: String,
@@ -208,7 +215,9 @@ pub(crate) enum Framing {
     Length64,
     /// A length of two bytes, little-endian, then so many bytes.
     Length16le,
-    /// The same with four bytes.
+    /// The same with three bytes.
+    Length24le,
+    /// The same with four.
     Length32le,
     /// The same with eight.
     Length64le,
@@ -219,6 +228,10 @@ pub(crate) enum Framing {
     /// A length of four bytes, big-endian, then so many bytes with their SHA-256 behind them.
     #[cfg(feature = "digest")]
     Checked,
+    /// A length of four bytes, big-endian, then so many bytes with a proof of who sent them and in
+    /// which place (`framing::Sealed`), made with the key of --key-file.
+    #[cfg(feature = "digest")]
+    Sealed,
 }
 
 /// An address as the library reads it, or a name with a port.
@@ -293,7 +306,8 @@ fn header(text: &str) -> Result<String, String> {
     Ok(format!("{name}: {}", value.trim()))
 }
 
-fn digest(text: &str) -> Result<[u8; 32], String> {
+/// 32 bytes by their digits.
+pub(crate) fn digest(text: &str) -> Result<[u8; 32], String> {
     let mut digest = [0; 32];
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err("it has not 64 digits".into());

@@ -255,7 +255,7 @@ mod tests {
                 .unwrap()
                 .limits(limits.clone());
             let lane = Lane::new(&opening, slot, first);
-            let stack = Asking::stack(lane, Echoed::new(&message), (Raw, Raw));
+            let stack = Asking::stack(lane, Echoed::new(&message, |_| ()), (Raw, Raw));
             reactor.connect(connect, stack).unwrap();
         });
         let second = Duration::from_secs(1);

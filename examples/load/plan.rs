@@ -13,12 +13,14 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 #[cfg(feature = "digest")]
-use windlass::framing::Checked;
+use windlass::framing::{Checked, EndOfStream, Role, Sealed};
 use windlass::framing::{Decoder, Encoder, LengthField};
 use windlass::http::Method;
 use windlass::net::{Address, Connect, Network, Os};
-use windlass::{Delimited, Fixed, LengthPrefixed, Limits, Lines, Netstring, Raw, Reactor};
+use windlass::{Context, Delimited, Fixed, LengthPrefixed, Limits, Lines, Netstring, Raw, Reactor};
 
+#[cfg(feature = "digest")]
+use crate::args::digest;
 use crate::args::{Common, Framing, HttpArgs, TcpArgs, UdpArgs, token};
 use crate::asking::Asking;
 use crate::common::url::Url;
@@ -41,13 +43,21 @@ enum Kind {
     Tcp {
         to: Vec<Address>,
         framing: Framing,
-        delimiter: String,
+        details: Details,
         message: Rc<Message>,
     },
     Udp {
         to: Vec<Address>,
         size: usize,
     },
+}
+
+/// What a framing has to be told.
+struct Details {
+    delimiter: String,
+    /// Of both sides.
+    #[cfg(feature = "digest")]
+    key: Option<[u8; 32]>,
 }
 
 impl Plan {
@@ -102,7 +112,7 @@ impl Plan {
         let most = match args.framing {
             Framing::Length8 => 0xff,
             Framing::Length16 | Framing::Length16le => 0xffff,
-            Framing::Length24 => 0xff_ffff,
+            Framing::Length24 | Framing::Length24le => 0xff_ffff,
             _ => usize::MAX,
         };
         if size > most {
@@ -123,6 +133,8 @@ impl Plan {
         if bytes.is_empty() {
             return Err("a delimiter leaves some letters for messages".into());
         }
+        #[cfg(feature = "digest")]
+        let key = key(args)?;
         let to = names(&args.to, &args.common)?;
         let message = Message {
             bytes: bytes.into(),
@@ -133,7 +145,11 @@ impl Plan {
             kind: Kind::Tcp {
                 to: args.to.clone(),
                 framing: args.framing,
-                delimiter: args.delimiter.clone(),
+                details: Details {
+                    delimiter: args.delimiter.clone(),
+                    #[cfg(feature = "digest")]
+                    key,
+                },
                 message: Rc::new(message),
             },
         })
@@ -205,7 +221,7 @@ impl Plan {
             Kind::Tcp {
                 to,
                 framing,
-                delimiter,
+                details,
                 message,
             } => {
                 let with = Echoes {
@@ -215,7 +231,7 @@ impl Plan {
                     sources,
                     message,
                 };
-                with.framing(framing, &delimiter)
+                with.framing(framing, details)
             }
             Kind::Udp { to, size } => Box::new(move |reactor, slot, _| {
                 let to = &to[slot as usize % to.len()];
@@ -241,20 +257,17 @@ struct Echoes {
 }
 
 impl Echoes {
-    fn framing<N: Network + 'static>(self, framing: Framing, delimiter: &str) -> Open<N> {
+    fn framing<N: Network + 'static>(self, framing: Framing, details: Details) -> Open<N> {
         let max = self.message.bytes.len();
         let length = move |field| LengthPrefixed::new(field).with_max_len(max);
         match framing {
             Framing::Raw => self.by(|| Raw),
             Framing::Lines => self.by(move || Lines::new().with_max_len(max)),
             Framing::Crlf => self.by(move || Lines::new().with_crlf().with_max_len(max)),
-            Framing::Delimited => {
-                let delimiter = delimiter.to_owned();
-                self.by(move || {
-                    let delimited = Delimited::by(&delimiter).expect("it is not empty");
-                    delimited.with_max_len(max)
-                })
-            }
+            Framing::Delimited => self.by(move || {
+                let delimited = Delimited::by(&details.delimiter).expect("it is not empty");
+                delimited.with_max_len(max)
+            }),
             Framing::Fixed => self.fixed(max),
             Framing::Length8 => self.by(move || length(LengthField::U8)),
             Framing::Length16 => self.by(move || length(LengthField::U16)),
@@ -262,6 +275,7 @@ impl Echoes {
             Framing::Length32 => self.by(move || length(LengthField::U32)),
             Framing::Length64 => self.by(move || length(LengthField::U64)),
             Framing::Length16le => self.by(move || length(LengthField::U16).little_endian()),
+            Framing::Length24le => self.by(move || length(LengthField::U24).little_endian()),
             Framing::Length32le => self.by(move || length(LengthField::U32).little_endian()),
             Framing::Length64le => self.by(move || length(LengthField::U64).little_endian()),
             Framing::Varint => self.by(move || length(LengthField::Varint)),
@@ -271,6 +285,15 @@ impl Echoes {
                 let with_digest = LengthPrefixed::new(LengthField::U32).with_max_len(max + 32);
                 Checked::new(with_digest)
             }),
+            #[cfg(feature = "digest")]
+            Framing::Sealed => {
+                let key = details
+                    .key
+                    .expect("the plan has refused that without a key");
+                let framing = length(LengthField::U32).with_max_len(max + 33);
+                let pair = move || Sealed::pair(framing, &key, Role::Client);
+                self.with(pair, |cx| _ = cx.send(EndOfStream))
+            }
         }
     }
 
@@ -295,10 +318,15 @@ impl Echoes {
         for<'m> C: Encoder<&'m [u8]>,
         for<'f> C::Frame<'f>: AsRef<[u8]>,
     {
-        self.with(move || (framing(), framing()))
+        self.with(move || (framing(), framing()), |_| ())
     }
 
-    fn with<N, C>(self, framing: impl Fn() -> (C, C) + 'static) -> Open<N>
+    /// The framing of both ways, and what is sent behind the last message.
+    fn with<N, C>(
+        self,
+        framing: impl Fn() -> (C, C) + 'static,
+        farewell: fn(&mut Context<'_, C>),
+    ) -> Open<N>
     where
         N: Network + 'static,
         C: Decoder + 'static,
@@ -309,7 +337,7 @@ impl Echoes {
             let address = &self.to[slot as usize % self.to.len()];
             let connect = connect(address, &self.limits, &self.sources, slot);
             let lane = Lane::new(&self.run, slot, first);
-            let exchange = Echoed::new(&self.message);
+            let exchange = Echoed::new(&self.message, farewell);
             let stack = Asking::stack(lane, exchange, framing());
             _ = reactor.connect(connect, stack);
         })
@@ -357,6 +385,27 @@ fn question(method: &str, url: &Url, body: Option<&[u8]>, args: &HttpArgs) -> Qu
         method: known.unwrap_or(Method::Other),
         bytes: bytes.into(),
     }
+}
+
+/// The key that was given.
+#[cfg(feature = "digest")]
+fn key(args: &TcpArgs) -> Result<Option<[u8; 32]>, String> {
+    let Some(path) = &args.key_file else {
+        return Ok(None);
+    };
+    if args.framing != Framing::Sealed {
+        return Err("a key is for the framing sealed".into());
+    }
+    let at = |error: String| format!("{}: {error}", path.display());
+    let bytes = fs::read(path).map_err(|error| at(error.to_string()))?;
+    let key = match <[u8; 32]>::try_from(&bytes[..]) {
+        Ok(key) => key,
+        Err(_) => {
+            let text = str::from_utf8(&bytes).unwrap_or_default().trim();
+            digest(text).map_err(|_| at("it holds neither 32 bytes nor their digits".into()))?
+        }
+    };
+    Ok(Some(key))
 }
 
 /// The requests in a file.

@@ -3,7 +3,6 @@
 //! Every message that comes back is compared with the one that was sent. Knows neither when to
 //! send nor what is measured.
 
-use std::marker::PhantomData;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -27,16 +26,17 @@ pub(crate) struct Echoed<C> {
     /// Of a stream: how much of the oldest message is here, and whether it is as it was sent.
     got: usize,
     is_same: bool,
-    framing: PhantomData<C>,
+    /// Sends what belongs behind the last message of a connection.
+    farewell: fn(&mut Context<'_, C>),
 }
 
 impl<C> Echoed<C> {
-    pub(crate) fn new(message: &Rc<Message>) -> Echoed<C> {
+    pub(crate) fn new(message: &Rc<Message>, farewell: fn(&mut Context<'_, C>)) -> Echoed<C> {
         Echoed {
             message: Rc::clone(message),
             got: 0,
             is_same: true,
-            framing: PhantomData,
+            farewell,
         }
     }
 }
@@ -96,6 +96,7 @@ where
             self.go_on(cx);
         } else {
             self.lane.end();
+            (self.exchange.farewell)(cx);
             cx.finish();
         }
         goes_on
