@@ -135,6 +135,7 @@ fn every_framing_is_echoed() {
         ("length8", &tcp[0]),
         ("length16le", &tcp[0]),
         ("length24", &tcp[0]),
+        ("length24le", &tcp[0]),
         ("length64", &tcp[0]),
         ("length16", &tcp[0]),
         ("length32le", &tcp[0]),
@@ -165,6 +166,7 @@ fn messages_are_framed_as_they_were_asked_for() {
         ("length32", b"\0\0\0\x03abc"),
         ("length64", b"\0\0\0\0\0\0\0\x03abc"),
         ("length16le", b"\x03\0abc"),
+        ("length24le", b"\x03\0\0abc"),
         ("length32le", b"\x03\0\0\0abc"),
         ("length64le", b"\x03\0\0\0\0\0\0\0abc"),
         ("varint", b"\x03abc"),
@@ -451,6 +453,35 @@ fn datagrams_that_come_back_otherwise_are_errors_and_doubles_are_none() {
     assert_eq!(run["errors"]["content"], 10);
     assert_eq!(run["errors"]["length"], 10);
     assert_eq!(run["error_count"], 20);
+}
+
+#[test]
+fn a_datagram_to_where_nobody_receives_is_an_error_of_its_kind() {
+    for options in ["-c 2", "-c 1 -p 4", "-c 2 --rate 100"] {
+        let to = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr();
+        let to = to.expect("an address");
+        // Long before a time-out.
+        let run = measured(&format!("udp {to} -n 6 {options} --timeout 15s"), 1);
+        let seen = (&run["requests"], &run["errors"]);
+        assert_eq!(seen, (&0.into(), &json!({"unreachable": 6})), "{options}");
+    }
+}
+
+#[test]
+fn datagrams_to_a_server_that_has_gone_away_are_errors() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let to = server.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut buf = [0; 2048];
+        let (len, from) = server.recv_from(&mut buf).expect("it sends");
+        server.send_to(&buf[..len], from).expect("it receives");
+    });
+    let run = measured(&format!("udp {to} -n 3 -c 1 --timeout 1s"), 0);
+    let seen = (&run["requests"], &run["errors"]);
+    // What was on its way when the socket closed is lost without a word.
+    assert_eq!(seen.0, 1, "{run}");
+    assert_eq!(run["error_count"], 2, "{run}");
+    assert!(run["errors"]["unreachable"].as_u64() >= Some(1), "{run}");
 }
 
 #[test]

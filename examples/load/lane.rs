@@ -102,6 +102,11 @@ impl Run {
         self.end.set(how);
     }
 
+    /// Whether it is the answers that say when the next request is sent.
+    pub(crate) fn is_closed_loop(&self) -> bool {
+        self.pace.borrow().is_closed_loop()
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.get()
     }
@@ -363,5 +368,6 @@ impl Lane {
     }
 }
 
-/// How long a connection that was of no use is not opened again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long a connection that was of no use is not opened again, and nothing is sent to where
+/// nobody receives.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

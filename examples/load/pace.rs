@@ -159,6 +159,10 @@ impl Pace {
         self.left.map_or(backlog, |left| backlog.min(left))
     }
 
+    pub(crate) fn is_closed_loop(&self) -> bool {
+        self.rate.is_none()
+    }
+
     pub(crate) fn begin(&self) -> Instant {
         self.begin
     }

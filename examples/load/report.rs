@@ -126,7 +126,7 @@ impl Report {
         let mut text = String::new();
         let mut row = |name: &str, value: &str| {
             // Writing to a string cannot fail.
-            _ = writeln!(text, "{name:<12}{value}");
+            _ = writeln!(text, "{name:<14}{value}");
         };
         row("load", &self.title);
         row("requests", &count(self.good));

@@ -12,6 +12,8 @@ use hdrhistogram::Histogram;
 pub(crate) enum Failure {
     /// The connection could not be made.
     Connect,
+    /// A datagram that has not arrived, as the system was told: nobody receives there, say.
+    Unreachable,
     /// No answer in time.
     Timeout,
     /// The connection ended before the answer did.
@@ -31,8 +33,9 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) const ALL: [Failure; 9] = [
+    pub(crate) const ALL: [Failure; 10] = [
         Failure::Connect,
+        Failure::Unreachable,
         Failure::Timeout,
         Failure::Closed,
         Failure::Malformed,
@@ -46,6 +49,7 @@ impl Failure {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Failure::Connect => "connect",
+            Failure::Unreachable => "unreachable",
             Failure::Timeout => "timeout",
             Failure::Closed => "closed",
             Failure::Malformed => "malformed",

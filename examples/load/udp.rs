@@ -5,16 +5,17 @@
 //! is measured.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use windlass::net::{Address, Bind};
 use windlass::{
     CloseReason, Datagram, DatagramContext, DatagramLimits, DatagramProtocol, Intents, Mail,
-    SendError, TimerId,
+    SendCause, SendError, TimerId,
 };
 
-use crate::lane::{Lane, Run};
+use crate::lane::{Lane, RETRY_AFTER, Run};
 use crate::stats::Failure;
 
 /// Sends datagrams, and compares what comes back.
@@ -28,6 +29,8 @@ pub(crate) struct Asking {
     timeout: Duration,
     /// Looks for what has waited for too long.
     watch: Option<TimerId>,
+    /// Until then nothing is sent.
+    pause: Option<TimerId>,
 }
 
 struct Sent {
@@ -68,6 +71,7 @@ impl Asking {
             sent: VecDeque::with_capacity(lane.run.terms.pipeline),
             timeout: lane.run.terms.timeout,
             watch: None,
+            pause: None,
             lane,
         }
     }
@@ -85,7 +89,7 @@ impl Asking {
 
     /// Sends as much as may be sent.
     fn fill(&mut self, cx: &mut DatagramContext<'_>) {
-        while self.lane.next(cx.token(), cx.now()) {
+        while self.pause.is_none() && self.lane.next(cx.token(), cx.now()) {
             self.send(cx);
         }
     }
@@ -143,14 +147,30 @@ impl DatagramProtocol for Asking {
         self.go_on(cx);
     }
 
-    /// Nobody receives there, perhaps: told of one datagram, we do not know which. It is the time
-    /// without an answer that counts.
-    fn on_send_error(&mut self, error: &SendError, _: &mut DatagramContext<'_>) {
+    /// Which datagram did not arrive is not told. If nobody receives there, all those are lost that
+    /// are without an answer: of some that were sent together, one report is all that comes.
+    /// Otherwise it is most probably the oldest.
+    fn on_send_error(&mut self, error: &SendError, cx: &mut DatagramContext<'_>) {
         self.lane.run.explain(|| error.to_string());
+        let is_nobody_there = matches!(
+            error.cause,
+            SendCause::Os(error) if error.kind() == ErrorKind::ConnectionRefused
+        );
+        let count = if is_nobody_there { self.sent.len() } else { 1 };
+        for _ in self.sent.drain(..count.min(self.sent.len())) {
+            self.lane.answered(cx.now(), Err(Failure::Unreachable), 0);
+        }
+        // As many as a CPU can send in vain tell no more than some do; but a constant rate is what
+        // was asked for.
+        if self.lane.run.is_closed_loop() && self.pause.is_none() {
+            self.pause = cx.set_timer(RETRY_AFTER);
+        }
+        self.go_on(cx);
     }
 
     fn on_timer(&mut self, timer: TimerId, cx: &mut DatagramContext<'_>) {
         if self.watch != Some(timer) {
+            self.pause.take_if(|pause| *pause == timer);
             self.fill(cx);
         } else if self.expire(cx.now()) {
             self.go_on(cx);
