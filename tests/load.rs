@@ -271,6 +271,23 @@ fn without_keep_alive_each_request_has_a_connection() {
     assert_eq!(connected.count(), 10);
 }
 
+/// As nginx does after so many requests of a connection: the others are sent again.
+#[test]
+fn requests_that_the_server_said_it_would_not_answer_are_sent_again() {
+    let to = doing(|heard, stream| {
+        let asked = heard.windows(4).filter(|bytes| bytes == b"GET ").count();
+        let first = "HTTP/1.1 204 No\r\n\r\n".repeat(usize::from(asked > 1));
+        let last = "HTTP/1.1 204 No\r\nConnection: close\r\n\r\n";
+        stream.write_all((first + last).as_bytes())?;
+        Err(io::ErrorKind::ConnectionAborted.into())
+    });
+    for options in ["", "--rate 1000"] {
+        let line = format!("http http://{to}/ -n 40 -c 2 -p 4 --max-errors 0 {options}");
+        let run = measured(&line, 0);
+        assert_eq!(run["requests"], 40, "{options}");
+    }
+}
+
 #[test]
 fn requests_are_pipelined_as_deep_as_was_asked_for() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -122,9 +122,14 @@ impl<N: Network> Engine<N> {
         // Tells every connection.
         drop(self.reactor);
         {
-            let (pace, mut meter) = (run.pace.borrow(), run.meter.borrow_mut());
-            if !self.is_cut_off && !pace.is_over(now) {
-                meter.bad(now, now, Failure::Unsent, pace.backlog(now));
+            let (mut pace, mut meter) = (run.pace.borrow_mut(), run.meter.borrow_mut());
+            if !self.is_cut_off {
+                while let Some(since) = pace.take_returned() {
+                    meter.bad(since, now, Failure::Closed, 1);
+                }
+                if !pace.is_over(now) {
+                    meter.bad(now, now, Failure::Unsent, pace.backlog(now));
+                }
             }
             if let Some(until) = pace.until() {
                 meter.lasted_until(until.min(now));

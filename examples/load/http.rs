@@ -199,14 +199,15 @@ impl Asking<Http> {
             return;
         }
         let Asking { lane, exchange, .. } = self;
+        if !(exchange.answer.keeps_alive && lane.run.terms.keep_alive) {
+            // It is the server that closes.
+            lane.end_early();
+            exchange.asked.set(None);
+            return;
+        }
         exchange.awaited = exchange.after(exchange.awaited);
         let method = exchange.questions.all[exchange.awaited].method;
         exchange.asked.set(lane.is_waiting().then_some(method));
-        if exchange.answer.keeps_alive && lane.run.terms.keep_alive {
-            self.go_on(cx);
-        } else {
-            // It is the server that closes.
-            lane.end();
-        }
+        self.go_on(cx);
     }
 }

@@ -309,6 +309,17 @@ impl Lane {
         self.is_ending = true;
     }
 
+    /// As [`Lane::end`], because the server said so: it will not look at the requests behind the
+    /// one that it has answered (RFC 9112, section 9.6), and somebody else sends them again.
+    pub(crate) fn end_early(&mut self) {
+        self.end();
+        let mut pace = self.run.pace.borrow_mut();
+        for since in self.asked.drain(..) {
+            self.run.in_flight.set(self.run.in_flight.get() - 1);
+            pace.give_back(since);
+        }
+    }
+
     pub(crate) fn is_ending(&self) -> bool {
         self.is_ending
     }

@@ -25,6 +25,9 @@ pub(crate) struct Pace {
     left: Option<u64>,
     /// Requests that have begun at a constant rate.
     begun: u64,
+    /// Since when requests count that were sent once, and that the server said it would not answer:
+    /// they are sent again before any other.
+    returned: VecDeque<Instant>,
     /// When the next one is due.
     next_due: Instant,
     /// Who waits for a request to become due.
@@ -85,6 +88,7 @@ impl Pace {
             until: terms.duration.map(|duration| measure_from + duration),
             left: terms.count,
             begun: 0,
+            returned: VecDeque::new(),
             next_due: begin,
             parked: VecDeque::new(),
             late: Late::default(),
@@ -95,6 +99,9 @@ impl Pace {
     /// so that it is our fault if it is late.
     #[inline]
     pub(crate) fn take(&mut self, now: Instant, was_parked: bool) -> Next {
+        if let Some(since) = self.returned.pop_front() {
+            return Next::Now(since);
+        }
         let since = match self.rate {
             None => now,
             Some(_) => self.next_due,
@@ -120,6 +127,16 @@ impl Pace {
         Next::Now(since)
     }
 
+    /// A request was sent in vain, and is to be sent again.
+    pub(crate) fn give_back(&mut self, since: Instant) {
+        self.returned.push_back(since);
+    }
+
+    /// One that was not sent again.
+    pub(crate) fn take_returned(&mut self) -> Option<Instant> {
+        self.returned.pop_front()
+    }
+
     /// Remembers who waits for a request to become due.
     pub(crate) fn park(&mut self, who: Parked) {
         self.parked.push_back(who);
@@ -127,7 +144,7 @@ impl Pace {
 
     /// Whoever has waited longest, if a request is due, or if none will ever be.
     pub(crate) fn unpark(&mut self, now: Instant) -> Option<Parked> {
-        if self.next_due > now {
+        if self.next_due > now && self.returned.is_empty() {
             return None;
         }
         self.parked.pop_front()
@@ -135,12 +152,20 @@ impl Pace {
 
     /// When somebody who waits has to be woken.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        (self.rate.is_some() && !self.parked.is_empty() && !self.has_none_left())
-            .then_some(self.next_due)
+        if self.parked.is_empty() {
+            None
+        } else if !self.returned.is_empty() {
+            Some(self.begin)
+        } else {
+            (self.rate.is_some() && !self.has_none_left()).then_some(self.next_due)
+        }
     }
 
     /// Whether no further request will begin.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
+        if !self.returned.is_empty() {
+            return false;
+        }
         match self.rate {
             None => self.left == Some(0) || self.until.is_some_and(|until| now >= until),
             Some(_) => self.has_none_left(),
