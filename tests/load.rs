@@ -419,6 +419,54 @@ fn a_run_that_is_interrupted_tells_what_it_has_measured() {
     assert_eq!(running.child.wait().expect("it ends").code(), Some(0));
 }
 
+/// As `timeout` sends them: to the process, and to its group.
+#[test]
+fn two_signals_at_a_time_are_as_good_as_one() {
+    let (to, heard) = hearing(None);
+    let command = command("load", &["tcp", &to.to_string(), "-d", "1h", "-c", "1"]);
+    let mut running = Running::spawn("load", command, 0);
+    for _ in 0..3 {
+        heard.recv().expect("it connects and sends");
+    }
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+        running.signal(signal);
+    }
+    running.line_until(|line| line.starts_with("this client "));
+    assert_eq!(running.child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_noticed_before_the_run() {
+    let (to, heard) = hearing(None);
+    for kind in ["json", "html"] {
+        let output = load(&format!("tcp {to} -n 1 --{kind} /nowhere/run.{kind}"), 1);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/run"));
+        assert!(heard.try_recv().is_err());
+    }
+}
+
+#[test]
+fn whoever_reads_no_table_gets_the_files_all_the_same() {
+    let (to, _heard) = hearing(None);
+    let path = scratch("json");
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let to = to.to_string();
+    let args = [
+        "tcp",
+        &to,
+        "-n",
+        "5",
+        "--json",
+        path.to_str().expect("text"),
+    ];
+    let status = command("load", &args).stdout(writer).status();
+    assert_eq!(status.expect("it ends").code(), Some(0));
+    let json = fs::read_to_string(&path).expect("it was written");
+    assert!(json.contains("\"requests\": 5"), "{json}");
+    _ = fs::remove_file(path);
+}
+
 /// A server that does this with each datagram, counted from 0, and what sends to its peer.
 fn datagrams(
     mut answer: impl FnMut(u32, &mut [u8], &dyn Fn(&[u8])) + Send + 'static,

@@ -35,7 +35,8 @@ mod surplus;
 mod tcp;
 mod udp;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,10 +68,8 @@ fn main() -> ExitCode {
         Command::Http(args) => plan(Plan::http(args)).and_then(|plan| load(plan, &args.common)),
         Command::Tcp(args) => plan(Plan::tcp(args)).and_then(|plan| load(plan, &args.common)),
         Command::Udp(args) => plan(Plan::udp(args)).and_then(|plan| load(plan, &args.common)),
-        Command::Compare(args) => compare::compare(&args.before, &args.after).map(|text| {
-            print!("{text}");
-            true
-        }),
+        Command::Compare(args) => compare::compare(&args.before, &args.after)
+            .and_then(|text| Ok(tell(&text).map(|()| true)?)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -94,10 +93,17 @@ fn plan(plan: Result<Plan, String>) -> Result<Plan, Box<dyn std::error::Error>> 
 /// Runs, and tells. Answers whether the limits were kept.
 fn load(plan: Plan, args: &Common) -> Result<bool, Box<dyn std::error::Error>> {
     allow_descriptors(args.connections)?;
+    // Better now than after an hour.
+    for path in args.json.iter().chain(&args.html) {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        file.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let report = measure(plan, args)?;
-    print!("{}", report.table());
-    write(args.json.as_deref(), || format!("{:#}\n", report.json()))?;
-    write(args.html.as_deref(), || html::page(&report))?;
+    // Files first: whoever reads the table may have read enough, and be gone.
+    let written = write(args.json.as_deref(), || format!("{:#}\n", report.json()))
+        .and_then(|()| write(args.html.as_deref(), || html::page(&report)));
+    tell(&report.table())?;
+    written?;
     let mut is_kept = true;
     if let Some(max) = args.max_p99
         && report.latency("p99") > max
@@ -119,6 +125,15 @@ fn load(plan: Plan, args: &Common) -> Result<bool, Box<dyn std::error::Error>> {
     Ok(is_kept)
 }
 
+/// Writes to standard output. That nobody reads it any more is no error.
+fn tell(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => told,
+    }
+}
+
 fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), String> {
     match path {
         Some(path) => {
@@ -130,8 +145,11 @@ fn write(path: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), Strin
 
 fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Error>> {
     let is_stopped = Arc::new(AtomicBool::new(false));
+    // One signal ends the run, and whoever sends two of them at a time, as timeout(1) does, wants
+    // to be told of it no less. When it is over, one ends the process.
+    let is_over = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_stopped))?;
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_over))?;
         flag::register(signal, Arc::clone(&is_stopped))?;
     }
     let mut reactor = Reactor::new()?;
@@ -150,6 +168,7 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
     }
     let progress = Progress::new(len, args.quiet, began);
     let own = drive(&mut engine, &is_stopped, &progress, measure_from)?;
+    is_over.store(true, Ordering::Relaxed);
     progress.end();
     let run = engine.end();
     let late = run.pace.borrow().late();
