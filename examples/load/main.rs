@@ -58,7 +58,7 @@ use lane::{Run, Terms};
 use own::Own;
 use pace::Pace;
 use plan::Plan;
-use progress::Progress;
+use progress::{Goal, Progress};
 use report::Report;
 
 fn main() -> ExitCode {
@@ -166,7 +166,12 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
     if let Some(alarm) = alarm {
         engine.wake_by(alarm);
     }
-    let progress = Progress::new(len, args.quiet, began);
+    let goal = match (len, args.requests) {
+        (_, Some(count)) => Goal::Count(count),
+        (Some(len), None) => Goal::Time(len),
+        (None, None) => unreachable!("one of them is the default"),
+    };
+    let progress = Progress::new(goal, args.quiet, began);
     let own = drive(&mut engine, &is_stopped, &progress, measure_from)?;
     is_over.store(true, Ordering::Relaxed);
     progress.end();

@@ -12,26 +12,38 @@ use crate::report::{count, per_second, time};
 /// A bar.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    goal: Goal,
     began: Instant,
 }
 
+/// What a run is to reach.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    Time(Duration),
+    Count(u64),
+}
+
 impl Progress {
-    /// `len`: how long the run is to take; `None`: that is not known.
-    pub(crate) fn new(len: Option<Duration>, is_quiet: bool, now: Instant) -> Progress {
-        let (len, template) = match len {
-            Some(len) => (len.as_millis() as u64, "{bar:30} {percent:>3} % {msg}"),
-            None => (0, "{msg}"),
-        };
+    pub(crate) fn new(goal: Goal, is_quiet: bool, now: Instant) -> Progress {
         let target = if is_quiet {
             ProgressDrawTarget::hidden()
         } else {
             ProgressDrawTarget::stderr()
         };
+        let len = match goal {
+            Goal::Time(time) => time.as_millis() as u64,
+            Goal::Count(count) => count,
+        };
         let bar = ProgressBar::with_draw_target(Some(len), target);
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        // On one line of a terminal, however narrow it is.
+        if let Ok(style) = ProgressStyle::with_template("{bar:12} {percent:>3} % {wide_msg}") {
             bar.set_style(style);
         }
-        Progress { bar, began: now }
+        Progress {
+            bar,
+            goal,
+            began: now,
+        }
     }
 
     /// Draws.
@@ -41,9 +53,6 @@ impl Progress {
         }
         let meter = run.meter.borrow();
         let (requests, len, p99) = meter.live(now);
-        let done = now.saturating_duration_since(self.began).as_millis() as u64;
-        self.bar
-            .set_position(done.min(self.bar.length().unwrap_or(done)));
         self.bar.set_message(format!(
             "{} open, {} requests/s, p99 {}, {} errors",
             run.open(),
@@ -51,6 +60,14 @@ impl Progress {
             time(p99),
             count(meter.error_count()),
         ));
+        let (done, all) = match self.goal {
+            Goal::Time(all) => {
+                let done = now.saturating_duration_since(self.began);
+                (done.as_millis() as u64, all.as_millis() as u64)
+            }
+            Goal::Count(all) => (meter.count(), all),
+        };
+        self.bar.set_position(done.min(all));
     }
 
     pub(crate) fn end(&self) {

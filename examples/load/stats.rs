@@ -190,6 +190,11 @@ impl Meter {
         Failure::ALL.into_iter().zip(self.errors)
     }
 
+    /// Requests that are done with, well or not.
+    pub(crate) fn count(&self) -> u64 {
+        self.total.len() + self.running.len() + self.error_count()
+    }
+
     pub(crate) fn error_count(&self) -> u64 {
         self.errors.iter().sum()
     }
