@@ -12,6 +12,7 @@ mod running;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{self, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -842,6 +843,30 @@ fn two_runs_are_compared() {
     );
     load(&format!("compare {file} /nowhere.json"), 1);
     _ = fs::remove_file(other);
+    _ = fs::remove_file(path);
+}
+
+#[test]
+fn where_nothing_was_answered_there_is_no_line_of_latencies() {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let to = doing(|heard, stream| {
+        if COUNT.fetch_add(1, Ordering::Relaxed) == 5 {
+            thread::sleep(Duration::from_millis(300));
+        }
+        stream.write_all(heard)
+    });
+    let path = scratch("html");
+    let file = path.display();
+    load(
+        &format!("tcp {to} -c 1 -n 10 --interval 10ms --html {file}"),
+        0,
+    );
+    let page = fs::read_to_string(&path).expect("it was written");
+    let mut plots = page.split("</svg>");
+    let plot = plots.find(|plot| plot.contains("Latency over time"));
+    let plot = plot.expect("there is one");
+    let lines = plot.matches("class=\"line p99\"").count();
+    assert_eq!(lines, 2, "{plot}");
     _ = fs::remove_file(path);
 }
 

@@ -123,21 +123,29 @@ fn latency_over_time(
     x: &Axis,
     at: impl Fn(&crate::stats::Point) -> f64,
 ) -> String {
-    let answered = || report.points.iter().filter(|point| point.requests > 0);
+    // While nothing was answered there is no latency, and no line.
+    let spells: Vec<&[crate::stats::Point]> = report
+        .points
+        .split(|point| point.requests == 0)
+        .filter(|spell| !spell.is_empty())
+        .collect();
+    let answered = spells.iter().copied().flatten();
     let y = Axis::logarithmic(
-        answered().flat_map(|point| [point.p50.as_secs_f64(), point.p99.as_secs_f64()]),
+        answered.flat_map(|point| [point.p50.as_secs_f64(), point.p99.as_secs_f64()]),
     );
     let mut plot = Plot::new("Latency over time");
     plot.x_ticks(x, |at| format!("{} s", short(at)));
     plot.y_ticks(&y, seconds);
-    plot.line(
-        "p50",
-        answered().map(|p| (at(p), y.at(p.p50.as_secs_f64()))),
-    );
-    plot.line(
-        "p99",
-        answered().map(|p| (at(p), y.at(p.p99.as_secs_f64()))),
-    );
+    for spell in spells {
+        let line = |value: fn(&crate::stats::Point) -> Duration| {
+            let (at, y) = (&at, &y);
+            spell
+                .iter()
+                .map(move |p| (at(p), y.at(value(p).as_secs_f64())))
+        };
+        plot.line("p50", line(|point| point.p50));
+        plot.line("p99", line(|point| point.p99));
+    }
     plot.end(&["p50", "p99"])
 }
 
