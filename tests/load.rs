@@ -36,7 +36,11 @@ fn measured(line: &str, status: i32) -> Value {
     load(&format!("{line} --json {}", path.display()), status);
     let json = fs::read(&path).expect("it was written");
     _ = fs::remove_file(path);
-    serde_json::from_slice(&json).expect("it is JSON")
+    let run: Value = serde_json::from_slice(&json).expect("it is JSON");
+    // It has one thread, however short the run.
+    let share = run["client"]["max_cpu_share"].as_f64();
+    assert!(share <= Some(1.0), "{share:?}");
+    run
 }
 
 fn scratch(kind: &str) -> std::path::PathBuf {
@@ -838,7 +842,7 @@ fn two_runs_are_compared() {
     let output = load(&format!("compare {file} {}", other.display()), 0);
     let table = String::from_utf8(output.stdout).expect("text");
     assert!(
-        table.contains("CAUTION: the two were run on different terms"),
+        table.contains("CAUTION: the two were run on different terms: pipeline 1 and 2\n"),
         "{table}"
     );
     load(&format!("compare {file} /nowhere.json"), 1);

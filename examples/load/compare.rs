@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::report::{count, time};
+use crate::report::{count, rate, time};
 
 /// A table of both, with ratios.
 ///
@@ -21,8 +21,13 @@ pub(crate) fn compare(before: &Path, after: &Path) -> Result<String, Box<dyn std
     for (name, run) in [("before", &old), ("after", &new)] {
         writeln!(text, "{name:<8}{}", run["load"].as_str().unwrap_or("?"))?;
     }
-    if old["terms"] != new["terms"] {
-        writeln!(text, "CAUTION: the two were run on different terms")?;
+    let differing = differing(&old["terms"], &new["terms"]);
+    if !differing.is_empty() {
+        let differing = differing.join(", ");
+        writeln!(
+            text,
+            "CAUTION: the two were run on different terms: {differing}"
+        )?;
     }
     writeln!(
         text,
@@ -30,6 +35,7 @@ pub(crate) fn compare(before: &Path, after: &Path) -> Result<String, Box<dyn std
         "", "before", "after", "ratio"
     )?;
     let whole: Show = |value| count(value as u64);
+    let a_second: Show = rate;
     let nanos: Show = |value| time(Duration::from_nanos(value as u64));
     let share: Show = |value| format!("{:.0} %", value * 100.0);
     let mut row =
@@ -50,13 +56,32 @@ pub(crate) fn compare(before: &Path, after: &Path) -> Result<String, Box<dyn std
         };
     row("requests", "/requests", whole)?;
     row("errors", "/error_count", whole)?;
-    row("requests/s", "/rate_per_s", whole)?;
+    row("requests/s", "/rate_per_s", a_second)?;
     row("received bytes", "/received_bytes", whole)?;
     for name in ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"] {
         row(name, &format!("/latency_ns/{name}"), nanos)?;
     }
     row("client's CPU", "/client/cpu_share", share)?;
     Ok(text)
+}
+
+/// The terms that are not the same, with both values.
+fn differing(old: &Value, new: &Value) -> Vec<String> {
+    let names = |terms: &Value| -> Vec<String> {
+        let terms = terms.as_object().into_iter();
+        terms.flat_map(|terms| terms.keys().cloned()).collect()
+    };
+    let mut all = names(old);
+    all.extend(names(new));
+    all.sort();
+    all.dedup();
+    all.retain(|name| old[name] != new[name]);
+    let value = |terms: &Value, name: &str| match &terms[name] {
+        Value::Null => "none".to_owned(),
+        value => value.to_string(),
+    };
+    let both = |name: &String| format!("{name} {} and {}", value(old, name), value(new, name));
+    all.iter().map(both).collect()
 }
 
 /// How a number is shown.

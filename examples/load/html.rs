@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::report::{Report, count, per_second, percent, time};
+use crate::report::{Report, count, per_second, percent, rate, time};
 
 /// The page.
 pub(crate) fn page(report: &Report) -> String {
@@ -42,7 +42,7 @@ fn figures(report: &Report) -> String {
     };
     figure("requests", count(report.good));
     figure("errors", count(report.error_count()));
-    figure("requests/s", count(report.rate() as u64));
+    figure("requests/s", rate(report.rate()));
     for (name, value) in &report.latencies {
         figure(name, time(*value));
     }

@@ -92,7 +92,8 @@ fn share(part: Duration, now: Instant, before: Instant) -> f64 {
     if all.is_zero() {
         return 0.0;
     }
-    part.as_secs_f64() / all.as_secs_f64()
+    // The two clocks are not read at the same time, and one moves by leaps.
+    (part.as_secs_f64() / all.as_secs_f64()).min(1.0)
 }
 
 /// How long this process, which has one thread, ran, and how long it could have run and did not.

@@ -98,7 +98,7 @@ impl Report {
     /// Why the figures may tell more about the load tester than about the server.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
-        if self.max_busy + self.waited > 0.9 {
+        if self.elapsed >= TELLING && self.max_busy + self.waited > 0.9 {
             doubts.push(format!(
                 "this load tester was the bottleneck, or near it: it used {} of a CPU (at most {} \
                  in a second) and waited for one for {} of the time",
@@ -138,7 +138,7 @@ impl Report {
             row("  the first", first);
         }
         row("time", &time(self.elapsed));
-        row("rate", &format!("{} requests/s", count(self.rate() as u64)));
+        row("rate", &format!("{} requests/s", rate(self.rate())));
         row("received", &bytes(self.bytes_in, self.elapsed));
         row("sent", &bytes(self.bytes_out, self.elapsed));
         let mut own = format!("{} of a CPU", percent(self.busy));
@@ -222,6 +222,15 @@ pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
+/// A rate, with a digit behind the point if it is low.
+pub(crate) fn rate(per_second: f64) -> String {
+    if per_second < 100.0 {
+        format!("{per_second:.1}")
+    } else {
+        count(per_second as u64)
+    }
+}
+
 fn bytes(len: u64, time: Duration) -> String {
     let rate = per_second(len, time) / 1e6;
     format!("{} bytes, {rate:.1} MB/s", count(len))
@@ -258,6 +267,9 @@ pub(crate) fn time(time: Duration) -> String {
         _ => format!("{number:.0} {unit}"),
     }
 }
+
+/// What is shorter tells nothing of who was the bottleneck.
+const TELLING: Duration = Duration::from_millis(100);
 
 /// Which parts of all latencies are told, and how they are called.
 const QUANTILES: [(&str, f64); 5] = [
