@@ -221,6 +221,11 @@ fn a_request_is_sent_as_it_was_asked_for() {
     };
     check("", "", &format!("GET / HTTP/1.1\r\nHost: {to}\r\n\r\n"));
     check(
+        "/\u{fc}?\u{20ac}",
+        "",
+        &format!("GET /%C3%BC?%E2%82%AC HTTP/1.1\r\nHost: {to}\r\n\r\n"),
+    );
+    check(
         "/a?b=c#d",
         &format!(
             "-m PUT -H X-One:1 --header host:x --body @{}",
@@ -890,6 +895,11 @@ fn what_makes_no_sense_is_status_2() {
         "tcp 127.0.0.1:1 --framing length8 --size 256",
         "tcp 127.0.0.1:1 --framing fixed --size 3",
         "tcp 127.0.0.1:1 --rate 0",
+        "tcp 127.0.0.1:1 --interval 0.1ms",
+        "tcp 127.0.0.1",
+        "tcp unix:",
+        "http http://a:b@127.0.0.1/",
+        "http http://127.0.0.1/ --expect-status 1000",
         "tcp 127.0.0.1:1 --rate 5 --think 1s",
         "tcp 127.0.0.1:1 -p 2 --no-keep-alive",
         "tcp 127.0.0.1:1 127.0.0.1:2 -c 1",
@@ -920,6 +930,7 @@ fn the_page_needs_nothing_else_and_shows_what_was_measured() {
     ] {
         assert!(page.contains(title), "{title}");
     }
+    assert!(page.contains("/&lt;&amp;</h1>"));
     for foreign in ["src=", "href=", "url(", "@import", "<script", "NaN", "inf"] {
         assert!(!page.contains(foreign), "{foreign}");
     }

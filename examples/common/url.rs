@@ -38,7 +38,7 @@ impl FromStr for Url {
                     .parse()
                     .map_err(|error: AddressError| error.to_string())?,
                 host: "localhost".into(),
-                target: format!("/{target}"),
+                target: encoded(&format!("/{target}")),
             });
         }
         let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -46,6 +46,9 @@ impl FromStr for Url {
             Some('/') => target.to_owned(),
             _ => format!("/{target}"),
         };
+        if host.contains('@') {
+            return Err("a name and a password belong in a field, not in the URL".into());
+        }
         let has_port = host
             .rsplit_once(':')
             .is_some_and(|(_, port)| !port.ends_with(']'));
@@ -58,13 +61,35 @@ impl FromStr for Url {
             text: text.to_owned(),
             address: address?.into(),
             host: host.to_owned(),
-            target,
+            target: encoded(&target),
         })
     }
 }
 
+/// What is not ASCII is written in ASCII (RFC 3986, section 2.5).
+fn encoded(target: &str) -> String {
+    let mut text = String::with_capacity(target.len());
+    for c in target.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            let mut buf = [0; 4];
+            let bytes = c.encode_utf8(&mut buf).bytes();
+            text.extend(bytes.map(|byte| format!("%{byte:02X}")));
+        }
+    }
+    text
+}
+
 /// The first address of HOST:PORT.
 pub(crate) fn resolve(host: &str) -> Result<SocketAddr, String> {
+    let (name, port) = host.rsplit_once(':').ok_or("it has no port")?;
+    if name.is_empty() {
+        return Err("it has no host".into());
+    }
+    if port.parse::<u16>().is_err() {
+        return Err("its port is none".into());
+    }
     let mut addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
     addresses
         .next()

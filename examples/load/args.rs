@@ -15,6 +15,7 @@ use crate::common::url::{Url, resolve};
 
 /// Loads servers, and tells how they bear it.
 #[derive(Debug, Parser)]
+#[command(name = "load")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -51,7 +52,7 @@ pub(crate) struct HttpArgs {
     #[arg(short, long)]
     pub(crate) body: Option<String>,
     /// The one status that is good. By default 200 to 399 are.
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=999))]
     pub(crate) expect_status: Option<u16>,
     /// The one length of a body that is good, in bytes.
     #[arg(long, value_name = "BYTES")]
@@ -152,7 +153,7 @@ pub(crate) struct Common {
     pub(crate) source: Vec<IpAddr>,
     /// The length of the stretches that figures over time are for. Default: 1 s, less if the run
     /// is short, more if it is long.
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", value_parser = stretch)]
     pub(crate) interval: Option<Duration>,
     /// Writes what was measured to a file.
     #[arg(long, value_name = "FILE")]
@@ -240,8 +241,9 @@ fn address(text: &str) -> Result<Address, String> {
         .into_iter()
         .find_map(|scheme| text.strip_prefix(scheme))
         .unwrap_or(text);
-    match text.parse() {
+    match text.parse::<Address>() {
         Ok(address) => Ok(address),
+        Err(error) if text.starts_with("unix:") => Err(error.to_string()),
         Err(_) => resolve(text).map(Address::from),
     }
 }
@@ -275,6 +277,15 @@ fn some_time(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("it is no time at all".into()),
         time => Ok(time),
     }
+}
+
+/// A time that figures can be told for.
+fn stretch(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time < Duration::from_millis(1) {
+        return Err("it is shorter than a millisecond".into());
+    }
+    Ok(time)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -343,6 +343,7 @@ impl Lane {
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
+        self.run.explain(|| "no answer in time".into());
         self.failed(now, Failure::Timeout);
         self.is_ending = true;
     }
@@ -354,7 +355,12 @@ impl Lane {
         }
         match self.run.end.get() {
             End::NotYet => {}
-            End::Over => return self.failed(now, Failure::Timeout),
+            End::Over => {
+                if self.is_waiting() || self.first.is_some() {
+                    self.run.explain(|| "no answer in time".into());
+                }
+                return self.failed(now, Failure::Timeout);
+            }
             End::CutOff => return,
         }
         let why = match reason {

@@ -78,10 +78,10 @@ impl Plan {
         }
         let mut servers: Vec<(Address, Vec<Question>)> = Vec::new();
         let mut index_of = HashMap::new();
-        for (method, url, body) in asked {
-            let question = question(&method, &url, body.as_deref(), args);
+        for (method, url, body) in &asked {
+            let question = question(method, url, body.as_deref(), args);
             let index = *index_of.entry(url.address.clone()).or_insert_with(|| {
-                servers.push((url.address, Vec::new()));
+                servers.push((url.address.clone(), Vec::new()));
                 servers.len() - 1
             });
             servers[index].1.push(question);
@@ -99,8 +99,12 @@ impl Plan {
             })
             .collect();
         let to: Vec<Address> = servers.iter().map(|(address, _)| address.clone()).collect();
+        let names = names(&to, &args.common)?;
         Ok(Plan {
-            title: format!("HTTP to {}", names(&to, &args.common)?),
+            title: match &asked[..] {
+                [(method, url, _)] => format!("{method} {}", url.text),
+                _ => format!("{} HTTP requests in turn, to {names}", asked.len()),
+            },
             kind: Kind::Http(servers),
         })
     }
