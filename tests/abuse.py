@@ -17,6 +17,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -29,6 +30,10 @@ SLOW_READERS = 200
 # slow reader, and what else there may be for all of them.
 QUEUED_KIB = 64 + 64
 REST_KIB = 4 * 1024
+LARGE = 100 * 1024 * 1024
+# Rounds of each flood, and connections of a round.
+ROUNDS = 4
+FLOODERS = 100
 # Seconds that anything may take.
 PATIENCE = 20
 GET = b"GET /plaintext HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -131,7 +136,7 @@ def slow_headers():
     attacker = multiprocessing.Process(
         target=attack, args=((victim.port, other.port), theirs, ready), daemon=True
     )
-    base = victim.rss()
+    base, descriptors = victim.rss(), victim.descriptors()
     alone = [p99(victim) for _ in range(3)]
     attacker.start()
     check(ready.wait(PATIENCE * 2), "the attack begins")
@@ -143,35 +148,50 @@ def slow_headers():
         orders.send(0)
         attacked.append(p99(victim))
     check(attacker.is_alive(), "the attack lasts")
+    held = victim.descriptors() - descriptors
+    check(held >= SLOW_HEADERS, f"all slow heads are still there, not {held}")
     orders.send(None)
     attacker.join(PATIENCE)
+    victim.settle(descriptors)
+    after = victim.rss()
     ratio = statistics.median(attacked) / statistics.median(calm)
     print(
         f"{SLOW_HEADERS} slow heads: p99 of a good client {statistics.median(attacked):.0f} us, "
         f"{statistics.median(calm):.0f} us while another server is attacked, "
         f"{statistics.median(alone):.0f} us without any: {ratio:.2f} times; "
-        f"{cost / SLOW_HEADERS * 1024:.0f} bytes each"
+        f"{cost / SLOW_HEADERS * 1024:.0f} bytes each; {base} KiB before, {after} after"
     )
     check(ratio <= 2, "the p99 of a good client is no more than doubled")
     check(cost <= SLOW_HEADERS * 2, "a slow head costs 2 KiB at most")
+    check(after - base <= cost // 2 + REST_KIB, "memory returns")
     for server in (victim, other):
         server.stop()
 
 
 def slow_readers():
-    server = Server()
+    """Of what a handler makes as it is taken, and of a file, of which nothing is in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        name = os.path.join(folder, "large")
+        with open(name, "wb") as file:
+            file.truncate(LARGE)
+        read_slowly(f"/stream/{LARGE}", QUEUED_KIB, folder)
+        read_slowly("/files/large", 4, folder)
+
+
+def read_slowly(path, each_kib, folder):
+    server = Server("--root", folder)
     check(server.answers(), "it answers")
     base, descriptors = server.rss(), server.descriptors()
     peaks = []
     for _ in range(2):
         readers = [server.connect(receive_buffer=4096) for _ in range(SLOW_READERS)]
         for sock in readers:
-            sock.sendall(b"GET /stream/104857600 HTTP/1.1\r\nHost: h\r\n\r\n")
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
         peak = 0
         # All of them begin, and read a little every now and then.
         for _ in range(5):
             for sock in readers:
-                check(len(sock.recv(2048)) > 0, "the stream goes on")
+                check(len(sock.recv(2048)) > 0, "the answer goes on")
             check(server.answers(), "it answers others")
             peak = max(peak, server.rss())
         peaks.append(peak)
@@ -180,10 +200,10 @@ def slow_readers():
         server.settle(descriptors)
     after = server.rss()
     print(
-        f"{SLOW_READERS} slow readers of 100 MiB: {base} KiB before, {peaks[0]} with them, "
-        f"{peaks[1]} with others, {after} after"
+        f"{SLOW_READERS} slow readers of 100 MiB at {path.split('/')[1]}: {base} KiB before, "
+        f"{peaks[0]} with them, {peaks[1]} with others, {after} after"
     )
-    check(peaks[0] - base <= SLOW_READERS * QUEUED_KIB + REST_KIB, "they stay within their limits")
+    check(peaks[0] - base <= SLOW_READERS * each_kib + REST_KIB, "they stay within their limits")
     check(peaks[1] - peaks[0] <= REST_KIB, "the memory of the first serves the second")
     check(after - base <= (peaks[0] - base) // 2 + REST_KIB, "memory returns")
     server.stop()
@@ -206,6 +226,21 @@ def garbage(sock):
 
 def reset(sock):
     sock.sendall(b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50_000)
+    closes_with_a_reset(sock)
+
+
+def reset_of_an_answer(sock):
+    sock.sendall(f"GET /stream/{LARGE} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    check(sock.recv(1000).startswith(b"HTTP/1.1 200 "), "the answer begins")
+    closes_with_a_reset(sock)
+
+
+def reset_at_once(sock):
+    closes_with_a_reset(sock)
+    sock.close()
+
+
+def closes_with_a_reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -229,28 +264,42 @@ def floods():
         long_header,
         garbage,
         reset,
+        reset_of_an_answer,
+        reset_at_once,
         pipelined_and_unread,
         chunks_of_one,
     ]
     for kind in kinds:
-        peak = 0
-        for _ in range(4):
-            socks = []
-            for _ in range(100):
-                sock = server.connect()
-                socks.append(sock)
-                # Whoever misbehaves is cut off, in the middle of it if need be.
-                with contextlib.suppress(ConnectionError, TimeoutError):
-                    kind(sock)
-            peak = max(peak, server.rss())
-            for sock in socks:
-                sock.close()
-            check(server.answers(), f"it answers after {kind.__name__}")
-        server.settle(descriptors)
-        after = server.rss()
-        print(f"400 of {kind.__name__}: {base} KiB before, {peak} at most, {after} after")
+        peak, after = flood(server, kind, descriptors)
+        count = ROUNDS * FLOODERS
+        print(f"{count} of {kind.__name__}: {base} KiB before, {peak} at most, {after} after")
         check(after - base <= 16 * 1024, f"memory returns after {kind.__name__}")
+    # What is kept for the next one is kept once.
+    first = server.rss()
+    for kind in kinds:
+        _, after = flood(server, kind, descriptors)
+        check(after - first <= REST_KIB, f"no more is kept after {kind.__name__} once more")
+    print(f"all of them once more: {first} KiB before, {server.rss()} after")
     server.stop()
+
+
+def flood(server, kind, descriptors):
+    """The server's memory at most, and when all of them have gone."""
+    peak = 0
+    for _ in range(ROUNDS):
+        socks = []
+        for _ in range(FLOODERS):
+            sock = server.connect()
+            socks.append(sock)
+            # Whoever misbehaves is cut off, in the middle of it if need be.
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                kind(sock)
+        peak = max(peak, server.rss())
+        for sock in socks:
+            sock.close()
+        check(server.answers(), f"it answers after {kind.__name__}")
+    server.settle(descriptors)
+    return peak, server.rss()
 
 
 def main():
