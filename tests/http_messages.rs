@@ -397,6 +397,8 @@ const PROMISES: &[(&str, &[&str])] = &[
         &[
             "a_peer_that_sends_nothing_is_left_after_10_s_in_silence",
             "a_head_that_does_not_end_within_10_s_is_answered_408",
+            "a_head_has_10_s_from_its_first_byte_even_if_that_begins_an_empty_line",
+            "empty_lines_put_the_deadline_of_a_head_off_no_more_than_its_other_bytes_do",
             "a_head_that_trickles_is_answered_408",
             "a_later_head_has_10_s_from_its_first_byte",
         ],
