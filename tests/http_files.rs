@@ -364,6 +364,28 @@ fn several_ranges_are_parts_of_one_answer_rfc_9110_15_3_7_2() {
 }
 
 #[test]
+fn several_ranges_of_a_file_in_a_coding_are_the_whole_file_rfc_9110_15_3_7_2() {
+    let folder = Folder::new("ranges-in-a-coding");
+    folder.put("a.js", "plain");
+    folder.put("a.js.gz", "zipped");
+    let mut world = World::of(&folder);
+    let several = "Range: bytes=0-0,2-2\r\n";
+    let answer = world.check(
+        "/a.js",
+        &format!("Accept-Encoding: gzip\r\n{several}"),
+        200,
+        "zipped",
+    );
+    assert_eq!(answer.field("content-encoding"), Some("gzip"));
+    assert_eq!(
+        answer.field("content-type"),
+        Some("text/javascript; charset=utf-8")
+    );
+    let answer = world.status("/a.js", several, 206);
+    assert_eq!(answer.field("content-encoding"), None);
+}
+
+#[test]
 fn conditions_are_kept_in_their_order_rfc_9110_13_2_2() {
     let folder = Folder::new("conditions");
     folder.put("a.txt", TEXT);

@@ -120,7 +120,16 @@ impl Found {
             true => validators.range(asked.method, &asked.fields),
             false => None,
         };
-        let ranges = range.map_or(Ranges::Whole, |range| ranges::parse(range, self.len()));
+        let ranges = match range.map(|range| ranges::parse(range, self.len())) {
+            // Parts lie in a body that is in no coding, and nothing says where a `Content-Encoding`
+            // would tell of theirs (RFC 9110, section 15.3.7.2): above all of them, a client would
+            // decode their heads, too.
+            Some(Ranges::Some(several)) if several.len() > 1 && self.coding.is_some() => {
+                Ranges::Whole
+            }
+            Some(ranges) => ranges,
+            None => Ranges::Whole,
+        };
         Plan {
             validators,
             verdict,

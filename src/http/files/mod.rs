@@ -59,6 +59,7 @@ use super::status::Status;
 /// | `Range`, if `If-Range` holds | 206 with one range, or up to 16 as `multipart/byteranges` |
 /// | ranges of which none exists | 416 with the length |
 /// | malformed ranges, more than 16, or together more than the file | the whole file |
+/// | several ranges of a file in a coding | the whole file |
 /// | `Accept-Encoding`, and `NAME.br` or `NAME.gz` is not older | that, with `Content-Encoding` |
 /// | neither GET nor HEAD | 405 with `Allow` |
 /// | it may not be read | 403 |
