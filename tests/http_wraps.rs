@@ -310,6 +310,25 @@ fn what_is_added_to_an_answer_that_comes_later_is_in_it() {
     assert!(answer.ends_with("X-Around: yes\r\n\r\nreply"), "{answer}");
 }
 
+#[test]
+fn a_media_type_that_is_added_to_an_answer_that_comes_later_is_its_only_one_rfc_9110_5_3() {
+    type Add = fn(Response) -> Response;
+    let ways: [Add; 2] = [
+        |response| response.header("Content-Type", "a/b"),
+        |response| response.content_type("a/b"),
+    ];
+    for add in ways {
+        let router = slow(Rc::default()).wrap(move |request, next| add(next.run(request)));
+        let mut world = World::new(router);
+        let (later, _) = world.get("/later");
+        world.memory.advance(SECOND);
+        world.turn();
+        let answer = received(&later);
+        assert_eq!(answer.matches("Content-Type: ").count(), 1, "{answer}");
+        assert!(answer.contains("Content-Type: a/b\r\n"), "{answer}");
+    }
+}
+
 fn large() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("wraps-large")
 }

@@ -96,7 +96,7 @@ impl Session {
                 let timer = cx.set_interval(LOST_REPLY_PERIOD);
                 return self.enter(Exchange::Awaiting {
                     awaited,
-                    fields: response.fields,
+                    fields: response.take_fields(),
                     asked,
                     timer,
                 });
@@ -107,7 +107,7 @@ impl Session {
                     // `max_timers` of the connection leaves us none: nobody would answer.
                     return cx.abort();
                 }
-                let make = with_fields(make, response.fields);
+                let make = with_fields(make, response.take_fields());
                 return self.enter(Exchange::Later { make, asked });
             }
             Body::Switch(driver) => {

@@ -143,14 +143,15 @@ pub(super) struct Wrapped {
 
 impl Wrapped {
     /// `wrapped` is what became of [`yet_to_come`].
-    pub(super) fn new(receiver: Box<dyn Receiver>, wrapped: Response) -> Wrapped {
+    pub(super) fn new(receiver: Box<dyn Receiver>, mut wrapped: Response) -> Wrapped {
+        let fields = wrapped.take_fields();
         let permit = match wrapped.body {
             Body::Awaited(awaited) => awaited.into_permit(),
             _ => None,
         };
         Wrapped {
             receiver,
-            fields: wrapped.fields,
+            fields,
             permit,
         }
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::body::{Body, Source};
-use super::fields::{is_token, is_value};
+use super::fields::{Fields, is_token, is_value};
 use super::file::FileBody;
 use super::permit::Permit;
 use super::status::Status;
@@ -180,6 +181,9 @@ impl Response {
     pub fn content_type(mut self, content_type: &'static str) -> Response {
         if is_value(content_type.as_bytes()) {
             self.content_type = Some(content_type);
+            if !self.fields.is_empty() {
+                remove(&mut self.fields, CONTENT_TYPE);
+            }
         } else {
             self.error.get_or_insert(FieldError::Value);
         }
@@ -196,18 +200,24 @@ impl Response {
         self
     }
 
-    /// Adds a field.
+    /// Adds a field. Another `Content-Type` takes the place of the one before.
     ///
     /// # Errors
     /// The name is no token, the value has a line end or another control character in it, or the
     /// field is the server's. Nothing was added.
     pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
         check_field(name, value)?;
-        if name.eq_ignore_ascii_case("content-type") {
-            self.content_type = None;
+        if name.eq_ignore_ascii_case(CONTENT_TYPE) {
+            self.forget_content_type();
         }
         put_field(&mut self.fields, name, value);
         Ok(())
+    }
+
+    /// There is one media type, whichever way it was given (RFC 9110, section 5.3).
+    fn forget_content_type(&mut self) {
+        self.content_type = None;
+        remove(&mut self.fields, CONTENT_TYPE);
     }
 
     /// Ends the connection after this answer.
@@ -217,8 +227,20 @@ impl Response {
         self
     }
 
+    /// The field lines that were added to what stands for an answer that comes later.
+    pub(crate) fn take_fields(&mut self) -> Vec<u8> {
+        let mut fields = mem::take(&mut self.fields);
+        if let Some(content_type) = self.content_type.take() {
+            put_field(&mut fields, "Content-Type", content_type);
+        }
+        fields
+    }
+
     /// With these field lines besides, which are valid.
     pub(crate) fn with_fields(mut self, fields: &[u8]) -> Response {
+        if has(fields, CONTENT_TYPE) {
+            self.forget_content_type();
+        }
         self.fields.extend_from_slice(fields);
         self
     }
@@ -357,6 +379,29 @@ pub(crate) fn put_field(lines: &mut Vec<u8>, name: &str, value: &str) {
     lines.extend_from_slice(b"\r\n");
 }
 
+fn has(lines: &[u8], name: &str) -> bool {
+    Fields::new(lines).get_all(name).next().is_some()
+}
+
+/// Takes a field out of these lines.
+#[cold]
+fn remove(lines: &mut Vec<u8>, name: &str) {
+    if !has(lines, name) {
+        return;
+    }
+    let mut rest = Vec::with_capacity(lines.len());
+    for (own, value) in &Fields::new(lines) {
+        if !own.eq_ignore_ascii_case(name) {
+            rest.extend_from_slice(own.as_bytes());
+            rest.extend_from_slice(b": ");
+            rest.extend_from_slice(value);
+            rest.extend_from_slice(b"\r\n");
+        }
+    }
+    *lines = rest;
+}
+
+const CONTENT_TYPE: &str = "content-type";
 const RESERVED: [&str; 7] = [
     "connection",
     "content-length",
@@ -398,6 +443,25 @@ mod tests {
         let response = Response::text("x").header("A", "b\r\n").header("B", "c");
         assert_eq!(response.error, Some(FieldError::Value));
         assert_eq!(response.fields, b"B: c\r\n");
+    }
+
+    #[test]
+    fn there_is_one_media_type_whichever_way_it_is_given_rfc_9110_5_3() {
+        let response = Response::text("x")
+            .header("A", "b")
+            .header("content-TYPE", "a/b")
+            .header("Content-Type", "c/d")
+            .header("E", "");
+        assert_eq!(response.content_type, None);
+        assert_eq!(response.fields, b"A: b\r\nContent-Type: c/d\r\nE: \r\n");
+        let response = response.content_type("e/f");
+        assert_eq!(response.content_type, Some("e/f"));
+        assert_eq!(response.fields, b"A: b\r\nE: \r\n");
+        let later = Response::text("x").with_fields(b"Content-Type: g/h\r\n");
+        assert_eq!(
+            (later.content_type, &later.fields[..]),
+            (None, &b"Content-Type: g/h\r\n"[..])
+        );
     }
 
     #[test]
