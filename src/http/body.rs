@@ -34,7 +34,8 @@ pub trait Source {
     fn pull(&mut self, out: &mut Vec<u8>) -> Pulled;
 
     /// Fields to be sent behind the body, asked for once it has ended. They are left out where the
-    /// peer speaks HTTP/1.0 or the length was announced.
+    /// peer speaks HTTP/1.0 or the length was announced. So are those that have to be in a head,
+    /// such as `Content-Type` (RFC 9110, section 6.5.1).
     fn trailers(&mut self) -> Vec<(String, String)> {
         Vec::new()
     }

@@ -242,11 +242,17 @@ fn trailer(lines: &[u8]) -> Result<Option<&[u8]>, Stop> {
         return Ok(None);
     };
     let rest = scan::skip_value(value)?;
-    let is_it = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
-    if FORBIDDEN_TRAILERS.iter().any(is_it) {
+    if is_forbidden_in_trailers(name) {
         return Err(RequestError::Trailer.into());
     }
     Ok(Some(rest))
+}
+
+/// Whether a field decides about framing, routing or the connection, so that it has to be in a head
+/// (RFC 9110, section 6.5.1).
+pub(crate) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
+    let is_it = |forbidden: &&str| name.eq_ignore_ascii_case(forbidden.as_bytes());
+    FORBIDDEN_TRAILERS.iter().any(is_it)
 }
 
 /// Bytes of the line with a chunk's size: digits, extensions and the line's end.

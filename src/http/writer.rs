@@ -7,6 +7,7 @@ use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::Record;
+use super::chunked::is_forbidden_in_trailers;
 use super::head::Head;
 use super::method::{Method, Version};
 use super::response::{Response, check_field, put_field};
@@ -276,15 +277,22 @@ pub(crate) fn put_chunk(bytes: &[u8], out: &mut Outbox) {
     });
 }
 
-/// Appends the last chunk and the trailer. Fields that cannot be sent are left out.
+/// Appends the last chunk and the trailer. Fields that cannot be sent there are left out.
 pub(crate) fn put_last_chunk(trailers: &[(String, String)], out: &mut Outbox) {
     out.with_buf(|buf| {
         buf.extend_from_slice(b"0\r\n");
         for (name, value) in trailers {
-            match check_field(name, value) {
-                Ok(()) => put_field(buf, name, value),
-                Err(error) => log::error!("the trailer field {name:?} is left out: {error}"),
-            }
+            let problem = match check_field(name, value) {
+                Ok(()) if is_forbidden_in_trailers(name.as_bytes()) => {
+                    "it has to be in a head".into()
+                }
+                Ok(()) => {
+                    put_field(buf, name, value);
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            log::error!("the trailer field {name:?} is left out: {problem}");
         }
         buf.extend_from_slice(b"\r\n");
     });
@@ -389,8 +397,8 @@ mod tests {
     fn chunks_have_a_hexadecimal_size_and_the_last_one_is_empty() {
         let mut out = Outbox::new();
         put_chunk(&[b'a'; 26], &mut out);
-        let trailers =
-            [("A", "b"), ("C", "d\r\n")].map(|(name, value)| (name.into(), value.into()));
+        let trailers = [("A", "b"), ("C", "d\r\n"), ("content-Type", "e/f")]
+            .map(|(name, value)| (name.into(), value.into()));
         put_last_chunk(&trailers, &mut out);
         let expected = format!("1a\r\n{}\r\n0\r\nA: b\r\n\r\n", "a".repeat(26));
         assert_eq!(out.to_vec(), expected.as_bytes());
