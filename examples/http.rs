@@ -258,6 +258,10 @@ impl Notes {
     }
 
     fn replace(&mut self, request: &Request<'_>) -> Response {
+        if request.header("Content-Range").is_some() {
+            // A part of a note must not take the place of the whole (RFC 9110, section 14.5).
+            return Response::error(400);
+        }
         let old = id_of(request).and_then(|id| self.by_id.get_mut(&id));
         match (old, serde_json::from_slice(request.body())) {
             (None, _) => Response::error(404),
