@@ -230,9 +230,11 @@ impl Default for StormGuard {
 /// Reaching a budget loses nothing: the entry runs again in the next turn, after the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Bytes read from one connection, and as many sent to it of files. Default 256 KiB: four
-    /// fillings of the read buffer.
+    /// Bytes read from one connection. Default 256 KiB: four fillings of the read buffer.
     pub bytes: usize,
+    /// Bytes of files sent to one connection. Default 1 MiB: they are not copied, so that it takes
+    /// no longer than to read and answer `bytes`.
+    pub file_bytes: usize,
     /// Frames delivered to one connection. Default 1,024.
     pub frames: usize,
     /// Connections accepted from one listener. Default 64.
@@ -245,6 +247,7 @@ impl Default for Budgets {
     fn default() -> Budgets {
         Budgets {
             bytes: 256 * 1024,
+            file_bytes: 1024 * 1024,
             frames: 1024,
             accepts: 64,
             mails: 1024,

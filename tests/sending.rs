@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use common::{End, Script, Seen, Server, TOO_LONG, connect_narrow, next, next_close, read_to_end};
 use windlass::net::{Listen, Memory, MemoryPeer, Network};
-use windlass::{CloseReason, Lines, Reactor};
+use windlass::{Budgets, CloseReason, Lines, Reactor};
 
 const ADDRESS: &str = "10.0.0.1:80";
 
@@ -235,7 +235,8 @@ fn a_file_that_a_peer_takes_as_fast_as_it_comes_is_a_budget_per_turn() {
     for _ in 0..10 {
         world.turn();
         let len = world.peer.received().len();
-        assert!((1..=2 * 256 * 1024).contains(&len), "{len} bytes in a turn");
+        let budget = Budgets::default().file_bytes;
+        assert!((1..=budget).contains(&len), "{len} bytes in a turn");
     }
     // It takes no memory either, or the connection would have been reset for its queue.
     world.peer.reset();

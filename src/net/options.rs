@@ -21,7 +21,12 @@ pub struct StreamOptions {
     pub send_buffer: Option<usize>,
     /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged.
     pub user_timeout: Option<Duration>,
-    /// `TCP_NOTSENT_LOWAT`, bytes: writable only while fewer than so many are unsent.
+    /// `TCP_NOTSENT_LOWAT`, bytes: the kernel takes no more while so many wait in it that it has not
+    /// sent even once. Default: as many as it has room for, but 128 KiB on Linux from the first
+    /// long stretch of a file on ([`Outbox::put_file`](crate::Outbox::put_file)).
+    ///
+    /// A low one bounds what the kernel keeps for each peer, and takes away the slack that two have
+    /// who both send much before they read.
     pub not_sent_low_water: Option<u32>,
     /// `TCP_QUICKACK`. The kernel may leave this mode by itself.
     pub quick_ack: Option<bool>,

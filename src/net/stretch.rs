@@ -36,7 +36,7 @@ pub(super) fn read_and_write(
 /// file, or not on this system.
 #[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
 pub(super) fn sendfile(
-    socket: impl std::os::fd::AsFd,
+    socket: &socket2::Socket,
     file: &File,
     mut start: u64,
     len: usize,
@@ -46,7 +46,10 @@ pub(super) fn sendfile(
     if !survives_sigpipe() {
         return None;
     }
-    let sent = retry(|| Ok(rustix::fs::sendfile(&socket, file, Some(&mut start), len)?));
+    if len > NOT_SENT_LOW_WATER as usize {
+        bound_unsent(socket);
+    }
+    let sent = retry(|| Ok(rustix::fs::sendfile(socket, file, Some(&mut start), len)?));
     match sent {
         Err(error)
             if matches!(
@@ -57,6 +60,21 @@ pub(super) fn sendfile(
             None
         }
         sent => Some(sent),
+    }
+}
+
+/// Lets a socket take no more than `NOT_SENT_LOW_WATER` of what is not sent yet, unless a bound was
+/// set before.
+///
+/// It would take megabytes. Where the congestion control spreads what it sends over time (BBR), each
+/// segment of them has to wait for a timer of its own, and a file of 1 MiB costs three times as much
+/// (PERFORMANCE.md). Nothing is slower for it: the next stretch comes when half of that is sent.
+/// There is no such option on a Unix socket.
+#[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
+fn bound_unsent(socket: &socket2::Socket) {
+    if matches!(socket.tcp_notsent_lowat(), Ok(0)) {
+        let set = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
+        debug_assert!(set.is_ok(), "it was read a moment ago");
     }
 }
 
@@ -91,6 +109,10 @@ fn is_masked(status: &str) -> bool {
     masks.fold(0, |all, mask| all | mask) & SIGPIPE != 0
 }
 
+/// Bytes of large files that may wait in a socket and are not sent yet.
+#[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
+const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+
 /// Bytes that are read and written at once. They lie on the stack, and are cleared each time.
 const PIECE_LEN: usize = 16 * 1024;
 
@@ -101,6 +123,36 @@ const PIECE_LEN: usize = 16 * 1024;
 ))]
 mod tests {
     use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    use socket2::Socket;
+
+    /// The bound after `len` bytes of a file were sent.
+    fn low_water_after(before: Option<u32>, len: usize) -> io::Result<u32> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let _peer = TcpStream::connect(listener.local_addr()?)?;
+        let socket = Socket::from(listener.accept()?.0);
+        socket.set_nonblocking(true)?;
+        if let Some(bytes) = before {
+            socket.set_tcp_notsent_lowat(bytes)?;
+        }
+        let program = File::open(std::env::current_exe()?)?;
+        let sent = sendfile(&socket, &program, 0, len).expect("it is a file");
+        assert!(sent? > 0);
+        socket.tcp_notsent_lowat()
+    }
+
+    #[test]
+    fn of_a_long_stretch_the_kernel_takes_no_more_than_it_is_about_to_send() {
+        #[track_caller]
+        fn check(before: Option<u32>, len: usize, after: u32) {
+            let found = low_water_after(before, len).expect("it is sent");
+            assert_eq!(found, after, "{before:?}, {len} bytes");
+        }
+        check(None, 1024 * 1024, NOT_SENT_LOW_WATER);
+        check(None, 64 * 1024, 0);
+        check(Some(70_000), 1024 * 1024, 70_000);
+    }
 
     #[test]
     fn a_signal_is_survived_if_it_is_ignored_or_caught() {

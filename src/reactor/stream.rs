@@ -270,7 +270,7 @@ impl<N: Network, D: Driver> StreamEntry<N, D> {
         }
         let before = core.fx.out.len();
         // What is in memory is bounded by itself; a file may be of any length.
-        let mut budget = core.budgets.bytes.max(1);
+        let mut budget = core.budgets.file_bytes.max(1);
         while !core.fx.out.is_empty() && self.latch.has(Readiness::WRITABLE) && budget > 0 {
             match write(&mut core.network, stream, &core.fx, input, &mut budget) {
                 // Of a file that is not what it was.

@@ -415,10 +415,12 @@ impl World {
         let bytes = [1, 100, 10_000, 256 * 1024, 256 * 1024];
         let frames = [1, 3, 1024, 1024];
         let accepts = [1, 2, 64];
+        let bytes = bytes[random.below(bytes.len())];
         Config {
             read_buffer_len: lens[random.below(lens.len())],
             budgets: Budgets {
-                bytes: bytes[random.below(bytes.len())],
+                bytes,
+                file_bytes: bytes,
                 frames: frames[random.below(frames.len())],
                 accepts: accepts[random.below(accepts.len())],
                 ..Budgets::default()
