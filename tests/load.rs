@@ -270,6 +270,24 @@ fn a_unix_socket_is_loaded_too() {
 }
 
 #[test]
+fn a_message_that_no_buffer_holds_is_read_while_it_is_still_being_sent() {
+    // Those of a Unix socket are of 208 KiB.
+    let path = scratch("sock");
+    let server = Running::start("echo", &[&format!("unix:{}", path.display())]);
+    let line = format!(
+        "tcp unix:{} -c 2 -n 6 -s 1000000 --timeout 5s",
+        path.display()
+    );
+    let run = measured(&line, 0);
+    assert_eq!(
+        (&run["requests"], &run["error_count"]),
+        (&json!(6), &json!(0)),
+        "{run}"
+    );
+    drop(server);
+}
+
+#[test]
 fn without_keep_alive_each_request_has_a_connection() {
     let (to, heard) = hearing(None);
     let run = measured(

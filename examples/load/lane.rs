@@ -75,16 +75,18 @@ impl Run {
     pub(crate) fn limits(&self, request_len: usize) -> Limits {
         let timeout = self.terms.timeout;
         let limits = Limits::default();
+        let queued = request_len.saturating_mul(self.terms.pipeline + 1);
         Limits {
+            // A server that sends back what comes reads no more while its own output is not taken:
+            // whoever waits until all of a request has left, waits for ever.
+            high_water: limits.high_water.max(queued),
             connect_timeout: timeout,
             stall_timeout: timeout,
             drain_timeout: timeout,
             linger_timeout: Duration::from_secs(1),
             idle_timeout: None,
             max_timers: limits.max_timers.max(self.terms.pipeline),
-            max_outbound: limits
-                .max_outbound
-                .max(request_len.saturating_mul(self.terms.pipeline + 1)),
+            max_outbound: limits.max_outbound.max(queued),
             ..limits
         }
     }
