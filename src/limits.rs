@@ -34,6 +34,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes queued to the peer above which nothing more is decoded or read from it.
+    ///
+    /// Where both sides do so, and both send more than this and the sockets hold before either has
+    /// read (a client sends a megabyte to a server that echoes it in pieces), they wait for each
+    /// other until `stall_timeout`. The one that asks should have room for all that it asks: its
+    /// `high_water` and `max_outbound` at the length of its longest request.
     pub high_water: usize,
     /// Bytes queued to the peer below which decoding and reading go on after `high_water`.
     pub low_water: usize,

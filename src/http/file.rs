@@ -98,6 +98,6 @@ const PIECE_LEN: u64 = 64 * 1024;
 /// Bytes up to which a file is read into the queue, and leaves with its head in one write: so far
 /// that costs less than `sendfile`, which hands on whole pages (PERFORMANCE.md).
 const SMALL_LEN: u64 = 12 * 1024;
-/// Bytes that are queued at once to be sent from where they lie: what a connection may send of files
-/// in a turn, by default.
+/// Bytes that are queued at once to be sent from where they lie: what a connection may send of
+/// files in a turn, by default.
 const STRETCH_LEN: u64 = 1024 * 1024;
