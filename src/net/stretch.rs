@@ -68,8 +68,8 @@ pub(super) fn sendfile(
 ///
 /// It would take megabytes. Where the congestion control spreads what it sends over time (BBR),
 /// each segment of them has to wait for a timer of its own, and a file of 1 MiB costs three times
-/// as much (PERFORMANCE.md). Nothing is slower for it: the next stretch comes when half of that is sent.
-/// There is no such option on a Unix socket.
+/// as much (PERFORMANCE.md). Nothing is slower for it: the next stretch comes when half of that is
+/// sent. There is no such option on a Unix socket.
 #[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
 fn bound_unsent(socket: &socket2::Socket) {
     if matches!(socket.tcp_notsent_lowat(), Ok(0)) {
