@@ -71,8 +71,20 @@ impl Requests {
 
     #[inline]
     fn head<'a>(&mut self, input: &'a [u8], searched: usize) -> Decoded<'a, Requests> {
-        // Empty lines before a request are passed over (RFC 9112, section 2.2), together with it:
-        // whoever sends nothing else has begun a head, and has to end it in time.
+        match input {
+            [b'\r' | b'\n', ..] => self.head_behind_empty_lines(input, searched),
+            text => self.head_at_once(text, searched),
+        }
+    }
+
+    /// Empty lines before a request are passed over (RFC 9112, section 2.2), together with it:
+    /// whoever sends nothing else has begun a head, and has to end it in time.
+    #[cold]
+    fn head_behind_empty_lines<'a>(
+        &mut self,
+        input: &'a [u8],
+        searched: usize,
+    ) -> Decoded<'a, Requests> {
         let empty_len = empty_lines_len(input);
         if empty_len > MAX_EMPTY_LINES_LEN {
             return Err(RequestError::RequestLine);
@@ -83,6 +95,18 @@ impl Requests {
             [b'\r' | b'\n', ..] => return Err(RequestError::LineEnding),
             _ => {}
         }
+        Ok(match self.head_at_once(text, searched)? {
+            Step::Frame { frame, consumed } => Step::Frame {
+                frame,
+                consumed: empty_len + consumed,
+            },
+            step @ (Step::Skip { .. } | Step::More { .. }) => step,
+        })
+    }
+
+    /// `searched` bytes of `text` have no end in them.
+    #[inline(always)]
+    fn head_at_once<'a>(&mut self, text: &'a [u8], searched: usize) -> Decoded<'a, Requests> {
         if searched > 0
             && end_of_lines(text, searched).is_none()
             && text.len() < self.limits.max_head_len
@@ -97,13 +121,13 @@ impl Requests {
             };
         };
         self.state = State::default();
-        let len = empty_len + head.as_bytes().len();
+        let len = head.as_bytes().len();
         let (part, consumed) = match head.length() {
             Length::Fixed(0) => (Part::Request { head, body: &[] }, len),
             Length::Fixed(left) => {
                 let body = usize::try_from(left)
                     .ok()
-                    .and_then(|left| input[len..].get(..left));
+                    .and_then(|left| text[len..].get(..left));
                 match body {
                     Some(body) => (Part::Request { head, body }, len + body.len()),
                     None => {
@@ -221,7 +245,6 @@ impl Decoder for Requests {
 }
 
 /// Bytes of the empty lines that `input` begins with.
-#[inline]
 fn empty_lines_len(input: &[u8]) -> usize {
     let mut rest = input;
     while let [b'\r', b'\n', behind @ ..] = rest {
