@@ -264,7 +264,7 @@ fn what_is_refused_is_logged() {
 
     let mut world = World::new(AccessLog::Common);
     world.put("GET /\" 200 HTTP/1.1\r\n\r\n");
-    check(&line(), r#""-" 400 11 0.000000"#);
+    check(&line(), r#""-" 400 0 0.000000"#);
 
     let mut world = World::new(AccessLog::Json);
     world.put("POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
@@ -278,7 +278,7 @@ fn what_is_refused_is_logged() {
     let mut world = World::new(AccessLog::Common);
     world.put("GET / HT");
     world.advance(Duration::from_secs(11));
-    check(&line(), r#""-" 408 15 0.000000"#);
+    check(&line(), r#""-" 408 0 0.000000"#);
 
     let limits = Limits {
         max_concurrent: Some(0),

@@ -217,16 +217,21 @@ impl Session {
 
     /// Tells the peer of its mistake. The caller sees to it that the connection ends.
     pub(super) fn answer_mistake(&mut self, status: Status, cx: &mut Cx<'_>) {
-        let mut asked = match self.leave() {
+        let (mut asked, response) = match self.leave() {
             // It was answered already.
             Some(Exchange::Discarding { .. }) => return,
-            Some(Exchange::Buffering { asked, .. } | Exchange::Receiving { asked, .. }) => Asked {
-                keeps_alive: false,
-                ..asked
-            },
-            _ => self.asked_nothing(cx),
+            Some(Exchange::Buffering { asked, .. } | Exchange::Receiving { asked, .. }) => {
+                let keeps_alive = false;
+                let asked = Asked {
+                    keeps_alive,
+                    ..asked
+                };
+                (asked, Response::error(status))
+            }
+            // What could not be read may be a HEAD, whose answer has no body (RFC 9110, section
+            // 9.3.2): none is there that the peer would take for another answer.
+            _ => (self.asked_nothing(cx), Response::empty(status)),
         };
-        let response = Response::error(status);
         let body = response.body().unwrap_or_default();
         let framing = Framing::Length(body.len() as u64);
         // An answer to HEAD has no body, be the request's as wrong as it may.
