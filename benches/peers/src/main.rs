@@ -116,7 +116,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     let mut present = Vec::new();
     for peer in Peer::value_variants() {
-        let is_ours = matches!(peer, Peer::Bare | Peer::Windlass);
+        let is_ours = matches!(peer, Peer::Bare | Peer::Windlass | Peer::Deferred);
         if !is_ours && !args.peers.is_empty() && !args.peers.contains(peer) {
             continue;
         }

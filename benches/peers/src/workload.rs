@@ -160,7 +160,8 @@ impl Workload {
             Workload::HttpPlain64 | Workload::HttpPlain512 | Workload::HttpPipelined => {
                 Service::Http
             }
-            Workload::HttpConnect | Workload::HttpRate | Workload::IdleHttp => Service::Http,
+            Workload::HttpRate | Workload::IdleHttp => Service::Http,
+            Workload::HttpConnect => Service::Connect,
             Workload::File4k | Workload::File1m => Service::Files,
             Workload::UdpEcho | Workload::UdpSink => Service::Udp,
             Workload::Timers => Service::Timers,

@@ -15,7 +15,7 @@ pub(crate) fn serve(service: Service, address: SocketAddr) -> Served {
     }
     let listener = super::listen(address)?;
     match service {
-        Service::Http => {
+        Service::Http | Service::Connect => {
             // One reply, as often as one read can ask for it.
             let hello = hello();
             let replies: &'static [u8] = hello.repeat(BUFFER_LEN / MIN_REQUEST).leak();

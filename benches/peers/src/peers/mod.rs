@@ -24,6 +24,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -39,7 +40,9 @@ pub(crate) enum Service {
     Echo,
     /// Answers each request with "Hello, World!" and the usual fields.
     Http,
-    /// The same, and keeps the core for 10 µs with each.
+    /// The same, over a connection for each request.
+    Connect,
+    /// As `Http`, and keeps the core for 10 µs with each request.
     Busy,
     /// Serves the files of a directory.
     Files,
@@ -58,6 +61,9 @@ pub(crate) enum Peer {
     /// A loop around `mio` that protects from nothing: what all others are divided by.
     Bare,
     Windlass,
+    /// The same, told of a connection only when its request is there (`Listen::defer_accept`).
+    #[value(name = "windlass-deferred")]
+    Deferred,
     Tokio,
     Hyper,
     May,
@@ -77,16 +83,18 @@ impl Peer {
 
     /// Whether it does that at all.
     pub(crate) fn offers(self, service: Service) -> bool {
-        use Service::{Busy, Chat, Echo, Files, Http, Timers, Udp};
+        use Service::{Busy, Chat, Connect, Echo, Files, Http, Timers, Udp};
         match self {
             Peer::Bare => !matches!(service, Busy | Files),
             Peer::Windlass => true,
+            Peer::Deferred => service == Connect,
             Peer::Tokio => matches!(service, Echo | Udp | Chat | Timers),
             Peer::Monoio => service == Echo,
-            Peer::Hyper | Peer::May | Peer::Actix | Peer::Ntex | Peer::Haproxy => service == Http,
-            Peer::Nginx | Peer::H2o | Peer::Lighttpd => {
-                service == Files || (service == Http && self != Peer::Lighttpd)
+            Peer::Hyper | Peer::May | Peer::Actix | Peer::Ntex | Peer::Haproxy => {
+                matches!(service, Http | Connect)
             }
+            Peer::Nginx | Peer::H2o => matches!(service, Http | Connect | Files),
+            Peer::Lighttpd => service == Files,
         }
     }
 
@@ -133,7 +141,8 @@ impl Peer {
     pub(crate) fn serve(self, service: Service, address: SocketAddr, root: &Path) -> Served {
         match self {
             Peer::Bare => bare::serve(service, address),
-            Peer::Windlass => windlass::serve(service, address, root),
+            Peer::Windlass => windlass::serve(service, address, root, None),
+            Peer::Deferred => windlass::serve(service, address, root, Some(PATIENCE)),
             #[cfg(feature = "tokio")]
             Peer::Tokio => tokio::serve(service, address),
             #[cfg(feature = "hyper")]
@@ -163,6 +172,8 @@ fn timers() -> usize {
     timers.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
+/// How long a connection may wait for its request before anybody is told of it.
+const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) const BODY: &str = "Hello, World!";
 /// Bytes of a datagram that is not sent back.
 pub(crate) const SINK: usize = 64;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use windlass::http::{FileCache, Files, Limits, Response, Router, Server};
-use windlass::net::Bind;
+use windlass::net::{Bind, Listen};
 use windlass::{
     Context, Datagram, DatagramContext, DatagramLimits, DatagramProtocol, Echo, Lines, Protocol,
     Raw, Reactor, TimerId, Token,
@@ -17,11 +17,17 @@ use windlass::{
 
 use super::{BODY, SINK, Served, Service};
 
-pub(crate) fn serve(service: Service, address: SocketAddr, root: &Path) -> Served {
+/// `deferred`: how long connections that say nothing are kept from us.
+pub(crate) fn serve(
+    service: Service,
+    address: SocketAddr,
+    root: &Path,
+    deferred: Option<Duration>,
+) -> Served {
     let mut reactor = Reactor::new()?;
     match service {
         Service::Echo => reactor.listen(address, |_| Echo::<Raw>::default())?,
-        Service::Http => {
+        Service::Http | Service::Connect => {
             // As long as nginx and haproxy wait: a bench connects 15,000 before it sends anything.
             let limits = Limits {
                 header_timeout: Duration::from_secs(60),
@@ -29,7 +35,8 @@ pub(crate) fn serve(service: Service, address: SocketAddr, root: &Path) -> Serve
             };
             let router = Router::new().get("/", |_| Response::text(BODY));
             let server = Server::with_limits(router, limits);
-            reactor.listen(address, move |_| server.clone())?
+            let listen = Listen::from(address).defer_accept(deferred.unwrap_or_default());
+            reactor.listen(listen, move |_| server.clone())?
         }
         Service::Busy => {
             let router = Router::new().get("/", |_| {
