@@ -746,6 +746,20 @@ fn an_answer_whose_beginning_came_early_may_be_followed_by_more_than_was_asked_f
     assert_eq!(measured(&line, 0)["requests"], 4);
 }
 
+/// However much is answered at a time, what is asked then is not answered in the same moment.
+#[test]
+fn an_answer_takes_some_time() {
+    let server = Running::spawn("serve", command("serve", &["--port0"]), 10);
+    let udp = server.addresses.iter().find(|to| to.starts_with("udp://"));
+    for line in [
+        format!("udp {} -n 20000 -c 2 -p 64", udp.expect("its echo")),
+        format!("tcp {} -n 2000 -c 2 -p 3 -s 100000", server.address()),
+    ] {
+        let run = measured(&line, 0);
+        assert!(run["latency_ns"]["min"].as_u64() > Some(0), "{line}: {run}");
+    }
+}
+
 /// Of as many as were asked for, the first may well be followed by the others.
 #[test]
 fn answers_that_come_together_are_no_surplus() {

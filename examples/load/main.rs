@@ -48,8 +48,8 @@ use clap::error::ErrorKind;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use windlass::Reactor;
 use windlass::net::Os;
+use windlass::{Budgets, Config, Reactor};
 
 use alarm::Alarm;
 use args::{Cli, Command, Common};
@@ -152,7 +152,15 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
         flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_over))?;
         flag::register(signal, Arc::clone(&is_stopped))?;
     }
-    let mut reactor = Reactor::new()?;
+    let mut reactor = Reactor::configured(Config {
+        budgets: Budgets {
+            bytes: plan.max_received(),
+            ..Budgets::default()
+        },
+        // One receive a turn, of a connection: it has to be worth it.
+        read_buffer_len: 256 * 1024,
+        ..Config::default()
+    })?;
     let alarm = args.rate.and_then(|_| Alarm::new(&mut reactor));
     let began = reactor.with_intents(|cx| cx.now());
     let pace = Pace::new(&schedule(args), began);

@@ -17,7 +17,9 @@ use windlass::framing::{Checked, EndOfStream, Role, Sealed};
 use windlass::framing::{Decoder, Encoder, LengthField};
 use windlass::http::Method;
 use windlass::net::{Address, Connect, Network, Os};
-use windlass::{Context, Delimited, Fixed, LengthPrefixed, Limits, Lines, Netstring, Raw, Reactor};
+use windlass::{
+    Budgets, Context, Delimited, Fixed, LengthPrefixed, Limits, Lines, Netstring, Raw, Reactor,
+};
 
 #[cfg(feature = "digest")]
 use crate::args::digest;
@@ -197,6 +199,17 @@ impl Plan {
         })
     }
 
+    /// How many bytes a connection may take from the kernel in one turn. A turn is one moment: if
+    /// requests were sent and answers taken twice in it, the latter would have taken no time.
+    pub(crate) fn max_received(&self) -> usize {
+        match self.kind {
+            // One receive; one more would be futile after a short one.
+            Kind::Http(_) | Kind::Tcp { .. } => 1,
+            // Nothing leaves before the socket is empty: see `udp::bind`.
+            Kind::Udp { .. } => Budgets::default().bytes,
+        }
+    }
+
     /// Who opens connections.
     pub(crate) fn opener(self, run: &Rc<Run>, args: &Common) -> Open<Os> {
         let run = Rc::clone(run);
@@ -241,7 +254,7 @@ impl Plan {
                 let to = &to[slot as usize % to.len()];
                 let source = sources.get(slot as usize % sources.len().max(1));
                 let lane = Lane::new(&run, slot, None);
-                let bind = udp::bind(to, source.copied(), &run);
+                let bind = udp::bind(to, source.copied(), size, &run);
                 if let Err(error) = reactor.bind(bind, udp::Asking::new(lane, size)) {
                     run.explain(|| error.to_string());
                     run.unopened(slot, reactor.now(), Failure::Connect);

@@ -39,7 +39,7 @@ struct Sent {
 }
 
 /// A socket for that server alone.
-pub(crate) fn bind(to: &Address, source: Option<SocketAddr>, run: &Run) -> Bind {
+pub(crate) fn bind(to: &Address, source: Option<SocketAddr>, size: usize, run: &Run) -> Bind {
     let is_v4 = to.as_ip().is_some_and(|to| to.is_ipv4());
     let any: SocketAddr = if is_v4 {
         (Ipv4Addr::UNSPECIFIED, 0).into()
@@ -47,13 +47,17 @@ pub(crate) fn bind(to: &Address, source: Option<SocketAddr>, run: &Run) -> Bind 
         (Ipv6Addr::UNSPECIFIED, 0).into()
     };
     let limits = DatagramLimits::default();
+    let depth = run.terms.pipeline;
     Bind::new(source.unwrap_or(any))
         .peer(to)
         .name("to the servers")
         .limits(DatagramLimits {
-            max_queued_datagrams: limits.max_queued_datagrams.max(run.terms.pipeline),
-            max_queued_bytes: limits.max_queued_bytes.max(run.terms.pipeline << 16),
-            max_socket_timers: limits.max_socket_timers.max(run.terms.pipeline + 1),
+            // So much room that all requests of a turn are little: the reactor keeps them until
+            // nothing is left to be received. Sent earlier, they might be answered in the same
+            // turn, which is the same moment.
+            max_queued_datagrams: limits.max_queued_datagrams.max(depth * 64),
+            max_queued_bytes: limits.max_queued_bytes.max(depth.saturating_mul(size) * 64),
+            max_socket_timers: limits.max_socket_timers.max(depth + 2),
             ..limits
         })
 }
