@@ -746,6 +746,20 @@ fn an_answer_whose_beginning_came_early_may_be_followed_by_more_than_was_asked_f
     assert_eq!(measured(&line, 0)["requests"], 4);
 }
 
+/// An answer that is another one is one error, whatever follows it.
+#[test]
+fn the_answers_of_another_protocol_are_an_error_each() {
+    let to = doing(|_, stream| stream.write_all(b"220 ready\n220 steady\n220 go\n"));
+    for (framing, kind) in [
+        ("lines", "length"),
+        ("raw", "content"),
+        ("fixed", "content"),
+    ] {
+        let line = format!("tcp {to} --framing {framing} -s 16 -c 1 -n 3 --max-errors 0");
+        assert_eq!(measured(&line, 1)["errors"], json!({kind: 3}), "{framing}");
+    }
+}
+
 /// However much is answered at a time, what is asked then is not answered in the same moment.
 #[test]
 fn an_answer_takes_some_time() {

@@ -77,6 +77,12 @@ impl<E: Exchange> Asking<E> {
             if self.owed > 0 || (rest == 0 && !self.arrived.is_followed()) {
                 return true;
             }
+            if verdict.is_err() && !self.lane.is_waiting() {
+                // It was too long, or another protocol: that is one error.
+                self.lane.end();
+                cx.abort();
+                return false;
+            }
         }
         self.surplus(cx);
         false

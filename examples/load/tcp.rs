@@ -63,9 +63,13 @@ where
             return asking.on_piece(frame, cx);
         }
         let sent = &message.bytes;
+        let run = &asking.lane.run;
         let verdict = if frame.len() != sent.len() {
+            let len = frame.len();
+            run.explain(|| format!("a message of {len} bytes"));
             Err(Failure::Length)
         } else if frame != sent {
+            run.explain(|| OTHER_BYTES.into());
             Err(Failure::Content)
         } else {
             Ok(())
@@ -119,6 +123,7 @@ where
                 let verdict = if is_same {
                     Ok(())
                 } else {
+                    self.lane.run.explain(|| OTHER_BYTES.into());
                     Err(Failure::Content)
                 };
                 if !self.on_answer(verdict, bytes.len(), cx) {
@@ -128,3 +133,5 @@ where
         }
     }
 }
+
+const OTHER_BYTES: &str = "other bytes than were sent";

@@ -139,9 +139,12 @@ impl DatagramProtocol for Asking {
             return;
         };
         self.sent.remove(index);
+        let run = &self.lane.run;
         let verdict = if datagram.len != self.datagram.len() {
+            run.explain(|| format!("a datagram of {} bytes", datagram.len));
             Err(Failure::Length)
         } else if bytes != &self.datagram[NUMBER_LEN..] {
+            run.explain(|| "other bytes than were sent".into());
             Err(Failure::Content)
         } else {
             Ok(())
