@@ -760,6 +760,19 @@ fn the_answers_of_another_protocol_are_an_error_each() {
     }
 }
 
+#[test]
+fn an_answer_that_comes_byte_by_byte_may_have_its_time() {
+    let to = doing(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
+        loop {
+            stream.write_all(b"x")?;
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let line = format!("http http://{to}/ -c 1 -n 2 --answer-timeout 50ms");
+    assert_eq!(measured(&line, 1)["errors"], json!({"timeout": 2}));
+}
+
 /// However much is answered at a time, what is asked then is not answered in the same moment.
 #[test]
 fn an_answer_takes_some_time() {

@@ -51,6 +51,9 @@ pub(crate) struct HttpArgs {
     /// The body; of a file: @FILE.
     #[arg(short, long)]
     pub(crate) body: Option<String>,
+    /// How long an answer may take from its head to its end. By default as long as something comes.
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) answer_timeout: Option<Duration>,
     /// The one status that is good. By default 200 to 399 are.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=999))]
     pub(crate) expect_status: Option<u16>,

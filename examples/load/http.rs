@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -38,6 +39,8 @@ pub(crate) struct Questions {
 /// Which answers are good.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expect {
+    /// How long it may take from its head to its end.
+    pub(crate) within: Option<Duration>,
     /// `None`: 200 to 399.
     pub(crate) status: Option<u16>,
     /// Bytes of the body.
@@ -61,6 +64,8 @@ pub(crate) struct Http {
 #[derive(Default)]
 struct Answer {
     status: u16,
+    /// By when it has to be whole.
+    until: Option<Instant>,
     head_len: u64,
     body_len: u64,
     keeps_alive: bool,
@@ -98,8 +103,10 @@ impl Http {
     }
 
     #[inline]
-    fn on_head(&mut self, head: &Head<'_>) {
+    fn on_head(&mut self, head: &Head<'_>, now: Instant) {
+        let within = self.questions.expect.within;
         self.answer = Answer {
+            until: within.and_then(|within| now.checked_add(within)),
             status: head.status().code(),
             head_len: head.as_bytes().len() as u64,
             body_len: 0,
@@ -163,12 +170,12 @@ impl Exchange for Http {
         let http = &mut asking.exchange;
         let is_end = match part {
             Part::Response { head, body } => {
-                http.on_head(&head);
+                http.on_head(&head, cx.now());
                 http.on_bytes(body);
                 true
             }
             Part::Head(head) => {
-                http.on_head(&head);
+                http.on_head(&head, cx.now());
                 false
             }
             Part::Body { bytes, end } => {
@@ -178,6 +185,9 @@ impl Exchange for Http {
         };
         if is_end {
             asking.on_end(cx);
+        } else if http.answer.until.is_some_and(|until| until <= cx.now()) {
+            asking.lane.on_timeout(cx.now());
+            cx.abort();
         }
     }
 

@@ -89,6 +89,7 @@ impl Plan {
             servers[index].1.push(question);
         }
         let expect = Expect {
+            within: args.answer_timeout,
             status: args.expect_status,
             len: args.expect_length,
             sha256: args.expect_sha256,
