@@ -134,7 +134,7 @@ impl<N: Network> Engine<N> {
             if let Some(until) = pace.until() {
                 meter.lasted_until(until.min(now));
             }
-            meter.end_interval(now);
+            meter.end(now);
         }
         run
     }

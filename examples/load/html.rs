@@ -24,7 +24,9 @@ pub(crate) fn page(report: &Report) -> String {
         );
     }
     html += &figures(report);
-    html += &by_percentile(report);
+    if report.good > 0 {
+        html += &by_percentile(report);
+    }
     html += &over_time(report);
     html += &terms(report);
     html += "</body>\n</html>\n";
@@ -44,7 +46,9 @@ fn figures(report: &Report) -> String {
     figure("errors", count(report.error_count()));
     figure("requests/s", rate(report.rate()));
     for (name, value) in &report.latencies {
-        figure(name, time(*value));
+        if report.good > 0 {
+            figure(name, time(*value));
+        }
     }
     figure("of a CPU for this client", percent(report.busy));
     html += "</div>\n";
@@ -106,12 +110,12 @@ fn over_time(report: &Report) -> String {
         };
         let y = Axis::from_zero(report.points.iter().map(value));
         let mut plot = Plot::new(title);
-        plot.x_ticks(&x, |at| format!("{} s", short(at)));
+        plot.x_ticks(&x, |at| moment(&x, at));
         plot.y_ticks(&y, short);
         let class = if is_errors { "errors" } else { "p50" };
         plot.line(class, report.points.iter().map(|p| (at(p), y.at(value(p)))));
         html += &plot.end(&[]);
-        if !is_errors {
+        if !is_errors && report.good > 0 {
             html += &latency_over_time(report, &x, at);
         }
     }
@@ -134,7 +138,7 @@ fn latency_over_time(
         answered.flat_map(|point| [point.p50.as_secs_f64(), point.p99.as_secs_f64()]),
     );
     let mut plot = Plot::new("Latency over time");
-    plot.x_ticks(x, |at| format!("{} s", short(at)));
+    plot.x_ticks(x, |at| moment(x, at));
     plot.y_ticks(&y, seconds);
     for spell in spells {
         let line = |value: fn(&crate::stats::Point) -> Duration| {
@@ -331,6 +335,15 @@ impl Plot {
     }
 }
 
+/// A time since the beginning, on that axis.
+fn moment(axis: &Axis, at: f64) -> String {
+    if axis.high < 1.0 {
+        format!("{} ms", short(at * 1e3))
+    } else {
+        format!("{} s", short(at))
+    }
+}
+
 fn seconds(value: f64) -> String {
     // Decades: no digits behind the point.
     let text = time(Duration::from_secs_f64(value));
@@ -369,7 +382,7 @@ const STYLE: &str = "
   --grid: #2e3238; --one: #64b5f6; --two: #ffab91; --bad: #ef9a9a; --box: #22252b; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 920px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.4em; } h2 { font-size: 1.05em; margin: 2em 0 .4em; }
+h1 { font-size: 1.4em; overflow-wrap: anywhere; } h2 { font-size: 1.05em; margin: 2em 0 .4em; }
 .figures { display: flex; flex-wrap: wrap; gap: .6em; }
 .figures div { background: var(--box); border-radius: 6px; padding: .5em .9em; }
 .figures b { display: block; font-size: 1.15em; font-variant-numeric: tabular-nums; }

@@ -66,6 +66,8 @@ impl Failure {
 pub(crate) struct Meter {
     total: Histogram<u64>,
     running: Histogram<u64>,
+    /// Of the interval before.
+    previous: Histogram<u64>,
     running_errors: u64,
     running_since: Instant,
     measure_from: Instant,
@@ -94,6 +96,7 @@ impl Meter {
         Meter {
             total: histogram(),
             running: histogram(),
+            previous: histogram(),
             running_errors: 0,
             running_since: measure_from,
             measure_from,
@@ -144,13 +147,6 @@ impl Meter {
     /// The running interval is over.
     pub(crate) fn end_interval(&mut self, now: Instant) {
         let len = now.saturating_duration_since(self.running_since);
-        if len.is_zero() {
-            // What fails as the run ends, at the very end of an interval.
-            if let Some(last) = self.points.last_mut() {
-                last.errors += std::mem::take(&mut self.running_errors);
-            }
-            return;
-        }
         self.points.push(Point {
             at: now.saturating_duration_since(self.measure_from),
             len,
@@ -159,12 +155,41 @@ impl Meter {
             p50: quantile(&self.running, 0.5),
             p99: quantile(&self.running, 0.99),
         });
+        self.sum_up();
+        self.running_errors = 0;
+        self.running_since = now;
+    }
+
+    /// The run is over. What is left of an interval is one if it is long enough to tell something:
+    /// some requests within a millisecond are no rate.
+    pub(crate) fn end(&mut self, now: Instant) {
+        let len = now.saturating_duration_since(self.running_since);
+        match self.points.last_mut() {
+            Some(last) if len < last.len / 4 => {
+                self.previous
+                    .add(&self.running)
+                    .expect("both have the same bounds");
+                last.at += len;
+                last.len += len;
+                last.requests = self.previous.len();
+                last.errors += self.running_errors;
+                last.p50 = quantile(&self.previous, 0.5);
+                last.p99 = quantile(&self.previous, 0.99);
+                self.sum_up();
+            }
+            // It was ended before anything was measured.
+            None if len.is_zero() => {}
+            _ => self.end_interval(now),
+        }
+    }
+
+    /// Adds what is of the running interval to that of all, and keeps it as that of the last.
+    fn sum_up(&mut self) {
         self.total
             .add(&self.running)
             .expect("both have the same bounds");
+        std::mem::swap(&mut self.running, &mut self.previous);
         self.running.reset();
-        self.running_errors = 0;
-        self.running_since = now;
     }
 
     /// Good answers, the time that they took, and their p99: of the running interval, or of the one
@@ -227,3 +252,43 @@ fn histogram() -> Histogram<u64> {
 const LOWEST_NANOS: u64 = 64;
 /// An hour; longer ones count as that.
 const HIGHEST_NANOS: u64 = 3_600_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_short_rest_of_the_last_interval_is_a_part_of_the_one_before() {
+        let began = Instant::now();
+        let mut meter = Meter::new(began);
+        for number in 1..=10 {
+            meter.good(began, began + number * MILLI, 1);
+        }
+        meter.end_interval(began + 100 * MILLI);
+        meter.good(began, began + 101 * MILLI, 1);
+        meter.bad(began, began + 101 * MILLI, Failure::Closed, 2);
+        meter.end(began + 101 * MILLI);
+        let [point] = meter.points() else {
+            panic!("{:?}", meter.points());
+        };
+        assert_eq!((point.at, point.len), (101 * MILLI, 101 * MILLI));
+        assert_eq!((point.requests, point.errors), (11, 2));
+        assert!(point.p50 < 7 * MILLI && point.p99 > 100 * MILLI);
+        assert_eq!(meter.total().len(), 11);
+    }
+
+    #[test]
+    fn a_long_rest_is_an_interval_and_no_time_is_none() {
+        let began = Instant::now();
+        let mut meter = Meter::new(began);
+        meter.end_interval(began + 100 * MILLI);
+        meter.good(began, began + 150 * MILLI, 1);
+        meter.end(began + 150 * MILLI);
+        assert_eq!(meter.points().len(), 2);
+        let mut meter = Meter::new(began + MILLI);
+        meter.end(began);
+        assert_eq!(meter.points().len(), 0);
+    }
+}
