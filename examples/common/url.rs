@@ -3,8 +3,9 @@
 //! Names are resolved here, before anything runs: the library has no resolver, because that would
 //! block its loop. Knows nothing of who asks.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
+use std::time::Duration;
 
 use windlass::net::{Address, AddressError};
 
@@ -81,7 +82,7 @@ fn encoded(target: &str) -> String {
     text
 }
 
-/// The first address of HOST:PORT.
+/// The address of HOST:PORT; of several, one at which a server listens to TCP.
 pub(crate) fn resolve(host: &str) -> Result<SocketAddr, String> {
     let (name, port) = host.rsplit_once(':').ok_or("it has no port")?;
     if name.is_empty() {
@@ -90,8 +91,41 @@ pub(crate) fn resolve(host: &str) -> Result<SocketAddr, String> {
     if port.parse::<u16>().is_err() {
         return Err("its port is none".into());
     }
-    let mut addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
-    addresses
-        .next()
-        .ok_or_else(|| "the host has no address".into())
+    let addresses = host.to_socket_addrs().map_err(|error| error.to_string())?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    preferred(&addresses).ok_or_else(|| "the host has no address".into())
+}
+
+/// The first address at which somebody listens, or else the first one. Most hosts are `localhost`
+/// by IPv6 and by IPv4, and most servers there listen to one of the two.
+fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let answers = |to: &&SocketAddr| TcpStream::connect_timeout(to, PATIENCE).is_ok();
+    match addresses {
+        [] | [_] => addresses.first().copied(),
+        all => all.iter().find(answers).or(all.first()).copied(),
+    }
+}
+
+/// How long an address may take to answer, of a host that has several.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_it_is_the_one_at_which_somebody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (here, nobody) = (
+            listener.local_addr().unwrap(),
+            "127.0.0.1:1".parse().unwrap(),
+        );
+        assert_eq!(preferred(&[nobody, here]), Some(here));
+        assert_eq!(preferred(&[here, nobody]), Some(here));
+        assert_eq!(preferred(&[nobody]), Some(nobody));
+        assert_eq!(preferred(&[nobody, nobody]), Some(nobody));
+        assert_eq!(preferred(&[]), None);
+    }
 }

@@ -105,7 +105,13 @@ impl Plan {
         let names = names(&to, &args.common)?;
         Ok(Plan {
             title: match &asked[..] {
-                [(method, url, _)] => format!("{method} {}", url.text),
+                [(method, url, _)] => match url.address.as_ip() {
+                    // By a name, or without a port.
+                    Some(ip) if ip.to_string() != url.host => {
+                        format!("{method} {} at {ip}", url.text)
+                    }
+                    _ => format!("{method} {}", url.text),
+                },
                 _ => format!("{} HTTP requests in turn, to {names}", asked.len()),
             },
             kind: Kind::Http(servers),
