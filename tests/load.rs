@@ -886,6 +886,23 @@ fn a_file_of_requests_is_asked_in_turn() {
 }
 
 #[test]
+fn of_several_the_first_failure_names_the_one_that_failed() {
+    let server = Running::start("http", &["127.0.0.1:0"]);
+    let (to, nobody) = (server.address(), nobody());
+    let first = |line: &str| measured(line, 0)["first_failure"].clone();
+    let line = format!("http http://{to}/plaintext http://{to}/missing -c 1 -n 4");
+    assert_eq!(first(&line), "GET /missing: status 404");
+    let line = format!("http http://{to}/plaintext http://{nobody}/ -c 2 -d 300ms");
+    let text = first(&line).to_string();
+    assert!(
+        text.contains(&format!("{nobody}: connect failed")),
+        "{text}"
+    );
+    let line = format!("http http://{to}/plaintext -c 1 -n 4");
+    assert_eq!(first(&line), Value::Null);
+}
+
+#[test]
 fn two_runs_are_compared() {
     let server = Running::start("echo", &["127.0.0.1:0"]);
     let path = scratch("json");

@@ -97,8 +97,8 @@ impl<E: Exchange> Asking<E> {
     /// nobody knows what the next bytes belong to.
     #[cold]
     pub(crate) fn surplus(&mut self, cx: &mut Context<'_, E::Encoder>) {
-        let run = &self.lane.run;
-        run.explain(|| "more came back than was asked for".into());
+        self.lane
+            .explain(|| "more came back than was asked for".into());
         self.lane.refused(cx.now(), Failure::Unasked);
         cx.abort();
     }
@@ -155,7 +155,7 @@ impl<E: Exchange> Protocol for Asking<E> {
         error: <E::Decoder as Decoder>::Error,
         cx: &mut Context<'_, E::Encoder>,
     ) {
-        self.lane.run.explain(|| error.to_string());
+        self.lane.explain(|| error.to_string());
         // Of a connection that has all it was made for, the end is all that is awaited.
         if self.lane.is_waiting() || !self.lane.is_ending() {
             self.lane.refused(cx.now(), E::failure(&error));

@@ -248,6 +248,7 @@ mod tests {
             timeout,
             keep_alive: true,
             has_idle: true,
+            servers: Vec::new(),
         };
         let run = Run::new(Pace::new(&schedule, began), terms);
         let message = Rc::new(Message {

@@ -17,7 +17,7 @@ use windlass::http::client::{Head, Limits, Part, ResponseError, Responses};
 use windlass::{Context, Raw};
 
 use crate::asking::{Asking, Exchange};
-use crate::lane::{Lane, Run};
+use crate::lane::Lane;
 use crate::stats::Failure;
 use crate::surplus::Watched;
 
@@ -26,6 +26,15 @@ use crate::surplus::Watched;
 pub(crate) struct Question {
     pub(crate) method: Method,
     pub(crate) bytes: Bytes,
+}
+
+impl Question {
+    /// The method and the target.
+    fn name(&self) -> String {
+        let line = self.bytes.split(|byte| *byte == b'\r').next();
+        let line = String::from_utf8_lossy(line.unwrap_or_default());
+        line.trim_end_matches(" HTTP/1.1").to_owned()
+    }
 }
 
 /// What is asked of one server, and which answers are good.
@@ -124,27 +133,36 @@ impl Http {
     }
 
     #[inline]
-    fn verdict(&mut self, run: &Run) -> Result<(), Failure> {
+    fn verdict(&mut self, lane: &Lane) -> Result<(), Failure> {
+        let verdict = self.judge();
+        verdict.map_err(|(why, text)| {
+            lane.explain(|| match &self.questions.all[..] {
+                [_] => text,
+                all => format!("{}: {text}", all[self.awaited].name()),
+            });
+            why
+        })
+    }
+
+    /// What is wrong with an answer, and in words.
+    #[inline]
+    fn judge(&mut self) -> Result<(), (Failure, String)> {
         let (answer, expect) = (&mut self.answer, &self.questions.expect);
         let is_good = match expect.status {
             None => (200..400).contains(&answer.status),
             Some(status) => answer.status == status,
         };
         if !is_good {
-            let status = answer.status;
-            run.explain(|| format!("status {status}"));
-            return Err(Failure::Status);
+            return Err((Failure::Status, format!("status {}", answer.status)));
         }
         if expect.len.is_some_and(|len| len != answer.body_len) {
-            let len = answer.body_len;
-            run.explain(|| format!("a body of {len} bytes"));
-            return Err(Failure::Length);
+            let text = format!("a body of {} bytes", answer.body_len);
+            return Err((Failure::Length, text));
         }
         if let (Some(expected), Some(digest)) = (expect.sha256, answer.digest.take())
             && digest.finalize()[..] != expected
         {
-            run.explain(|| "a body with another digest".into());
-            return Err(Failure::Content);
+            return Err((Failure::Content, "a body with another digest".into()));
         }
         Ok(())
     }
@@ -204,7 +222,7 @@ impl Asking<Http> {
     fn on_end(&mut self, cx: &mut Context<'_, Raw>) {
         let answer = &self.exchange.answer;
         let len = answer.head_len + answer.body_len;
-        let verdict = self.exchange.verdict(&self.lane.run);
+        let verdict = self.exchange.verdict(&self.lane);
         if !self.answered(verdict, len, 0, cx) {
             return;
         }

@@ -54,6 +54,8 @@ pub(crate) struct Terms {
     pub(crate) keep_alive: bool,
     /// Whether there may be connections without a request.
     pub(crate) has_idle: bool,
+    /// Among whom the connections are shared out, in words.
+    pub(crate) servers: Vec<String>,
 }
 
 impl Run {
@@ -145,11 +147,17 @@ impl Run {
         self.first_failure.borrow().clone()
     }
 
-    pub(crate) fn explain(&self, why: impl FnOnce() -> String) {
+    /// Why something failed on a connection, and where, if there is more than one server.
+    pub(crate) fn explain(&self, slot: u32, why: impl FnOnce() -> String) {
         let mut first = self.first_failure.borrow_mut();
-        if first.is_none() {
-            *first = Some(why());
+        if first.is_some() {
+            return;
         }
+        let why = why();
+        *first = Some(match &self.terms.servers[..] {
+            [] | [_] => why,
+            all => format!("{}: {why}", all[slot as usize % all.len()]),
+        });
     }
 }
 
@@ -196,6 +204,10 @@ impl Lane {
             },
             run: Rc::clone(run),
         }
+    }
+
+    pub(crate) fn explain(&self, why: impl FnOnce() -> String) {
+        self.run.explain(self.slot, why);
     }
 
     pub(crate) fn on_open(&mut self) {
@@ -345,7 +357,7 @@ impl Lane {
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {
-        self.run.explain(|| "no answer in time".into());
+        self.explain(|| "no answer in time".into());
         self.failed(now, Failure::Timeout);
         self.is_ending = true;
     }
@@ -359,7 +371,7 @@ impl Lane {
             End::NotYet => {}
             End::Over => {
                 if self.is_waiting() || self.first.is_some() {
-                    self.run.explain(|| "no answer in time".into());
+                    self.explain(|| "no answer in time".into());
                 }
                 return self.failed(now, Failure::Timeout);
             }
@@ -372,7 +384,7 @@ impl Lane {
             _ => Failure::Closed,
         };
         if self.is_waiting() || self.first.is_some() || !self.is_open {
-            self.run.explain(|| reason.to_string());
+            self.explain(|| reason.to_string());
         }
         if !self.is_open && self.first.is_none() {
             return self.run.unopened(self.slot, now, why);

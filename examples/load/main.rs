@@ -166,7 +166,7 @@ fn measure(plan: Plan, args: &Common) -> Result<Report, Box<dyn std::error::Erro
     let pace = Pace::new(&schedule(args), began);
     let measure_from = pace.measure_from();
     let len = pace.until().map(|until| until - began);
-    let run = Run::new(pace, terms(args));
+    let run = Run::new(pace, terms(args, plan.servers.clone()));
     let (title, terms) = (plan.title.clone(), plan.terms(args));
     let open = plan.opener(&run, args);
     let stretch = args.stretch();
@@ -235,13 +235,14 @@ fn schedule(args: &Common) -> pace::Terms {
     }
 }
 
-fn terms(args: &Common) -> Terms {
+fn terms(args: &Common, servers: Vec<String>) -> Terms {
     Terms {
         pipeline: args.pipeline as usize,
         think: args.think,
         timeout: args.timeout,
         keep_alive: !args.no_keep_alive,
         has_idle: args.rate.is_some() || !args.think.is_zero(),
+        servers,
     }
 }
 

@@ -37,6 +37,8 @@ use crate::udp;
 pub(crate) struct Plan {
     /// In words.
     pub(crate) title: String,
+    /// Among whom the connections are shared out, in words.
+    pub(crate) servers: Vec<String>,
     kind: Kind,
 }
 
@@ -94,15 +96,18 @@ impl Plan {
             len: args.expect_length,
             sha256: args.expect_sha256,
         };
-        let servers: Vec<(Address, Rc<Questions>)> = servers
+        let asked_of: Vec<(Address, Rc<Questions>)> = servers
             .into_iter()
             .map(|(address, all)| {
                 let expect = expect.clone();
                 (address, Rc::new(Questions { all, expect }))
             })
             .collect();
-        let to: Vec<Address> = servers.iter().map(|(address, _)| address.clone()).collect();
-        let names = names(&to, &args.common)?;
+        let to: Vec<Address> = asked_of
+            .iter()
+            .map(|(address, _)| address.clone())
+            .collect();
+        let servers = names(&to, &args.common)?;
         Ok(Plan {
             title: match &asked[..] {
                 [(method, url, _)] => match url.address.as_ip() {
@@ -112,9 +117,13 @@ impl Plan {
                     }
                     _ => format!("{method} {}", url.text),
                 },
-                _ => format!("{} HTTP requests in turn, to {names}", asked.len()),
+                _ => {
+                    let to = servers.join(", ");
+                    format!("{} HTTP requests in turn, to {to}", asked.len())
+                }
             },
-            kind: Kind::Http(servers),
+            servers,
+            kind: Kind::Http(asked_of),
         })
     }
 
@@ -148,13 +157,18 @@ impl Plan {
         }
         #[cfg(feature = "digest")]
         let key = key(args)?;
-        let to = names(&args.to, &args.common)?;
+        let servers = names(&args.to, &args.common)?;
         let message = Message {
             bytes: bytes.into(),
             is_stream: args.framing == Framing::Raw,
         };
         Ok(Plan {
-            title: format!("{size} bytes, {:?}, to {to}", args.framing),
+            title: format!(
+                "{size} bytes, {:?}, to {}",
+                args.framing,
+                servers.join(", ")
+            ),
+            servers,
             kind: Kind::Tcp {
                 to: args.to.clone(),
                 framing: args.framing,
@@ -177,12 +191,10 @@ impl Plan {
         if args.to.iter().any(|to| to.as_ip().is_none()) {
             return Err("datagrams go to HOST:PORT".into());
         }
+        let servers = names(&args.to, &args.common)?;
         Ok(Plan {
-            title: format!(
-                "{} bytes, UDP, to {}",
-                args.size,
-                names(&args.to, &args.common)?
-            ),
+            title: format!("{} bytes, UDP, to {}", args.size, servers.join(", ")),
+            servers,
             kind: Kind::Udp {
                 to: args.to.clone(),
                 size: args.size as usize,
@@ -263,7 +275,7 @@ impl Plan {
                 let lane = Lane::new(&run, slot, None);
                 let bind = udp::bind(to, source.copied(), size, &run);
                 if let Err(error) = reactor.bind(bind, udp::Asking::new(lane, size)) {
-                    run.explain(|| error.to_string());
+                    run.explain(slot, || error.to_string());
                     run.unopened(slot, reactor.now(), Failure::Connect);
                 }
             }),
@@ -465,7 +477,7 @@ fn body(text: &str) -> Result<Bytes, String> {
 }
 
 /// Whom it goes to, in words: somebody, and no more than there are connections.
-fn names(to: &[Address], args: &Common) -> Result<String, String> {
+fn names(to: &[Address], args: &Common) -> Result<Vec<String>, String> {
     if to.is_empty() {
         return Err("there is nothing to ask".into());
     }
@@ -476,6 +488,5 @@ fn names(to: &[Address], args: &Common) -> Result<String, String> {
             to.len()
         ));
     }
-    let names: Vec<String> = to.iter().map(Address::to_string).collect();
-    Ok(names.join(", "))
+    Ok(to.iter().map(Address::to_string).collect())
 }

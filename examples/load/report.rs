@@ -182,6 +182,7 @@ impl Report {
             "requests": self.good,
             "errors": errors,
             "error_count": self.error_count(),
+            "first_failure": self.first_failure,
             "rate_per_s": self.rate(),
             "received_bytes": self.bytes_in,
             "sent_bytes": self.bytes_out,

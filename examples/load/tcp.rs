@@ -63,13 +63,12 @@ where
             return asking.on_piece(frame, cx);
         }
         let sent = &message.bytes;
-        let run = &asking.lane.run;
         let verdict = if frame.len() != sent.len() {
             let len = frame.len();
-            run.explain(|| format!("a message of {len} bytes"));
+            asking.lane.explain(|| format!("a message of {len} bytes"));
             Err(Failure::Length)
         } else if frame != sent {
-            run.explain(|| OTHER_BYTES.into());
+            asking.lane.explain(|| OTHER_BYTES.into());
             Err(Failure::Content)
         } else {
             Ok(())
@@ -123,7 +122,7 @@ where
                 let verdict = if is_same {
                     Ok(())
                 } else {
-                    self.lane.run.explain(|| OTHER_BYTES.into());
+                    self.lane.explain(|| OTHER_BYTES.into());
                     Err(Failure::Content)
                 };
                 if !self.on_answer(verdict, bytes.len(), cx) {

@@ -114,7 +114,7 @@ impl Asking {
             && oldest.at + self.timeout <= now
         {
             self.sent.pop_front();
-            self.lane.run.explain(|| "no answer in time".into());
+            self.lane.explain(|| "no answer in time".into());
             self.lane.answered(now, Err(Failure::Timeout), 0);
         }
         self.sent.len() < waiting
@@ -139,12 +139,12 @@ impl DatagramProtocol for Asking {
             return;
         };
         self.sent.remove(index);
-        let run = &self.lane.run;
         let verdict = if datagram.len != self.datagram.len() {
-            run.explain(|| format!("a datagram of {} bytes", datagram.len));
+            self.lane
+                .explain(|| format!("a datagram of {} bytes", datagram.len));
             Err(Failure::Length)
         } else if bytes != &self.datagram[NUMBER_LEN..] {
-            run.explain(|| "other bytes than were sent".into());
+            self.lane.explain(|| "other bytes than were sent".into());
             Err(Failure::Content)
         } else {
             Ok(())
@@ -158,7 +158,7 @@ impl DatagramProtocol for Asking {
     /// are without an answer: of some that were sent together, one report is all that comes.
     /// Otherwise it is most probably the oldest.
     fn on_send_error(&mut self, error: &SendError, cx: &mut DatagramContext<'_>) {
-        self.lane.run.explain(|| error.to_string());
+        self.lane.explain(|| error.to_string());
         let is_nobody_there = matches!(
             error.cause,
             SendCause::Os(error) if error.kind() == ErrorKind::ConnectionRefused
