@@ -495,6 +495,15 @@ fn whoever_reads_no_table_gets_the_files_all_the_same() {
     _ = fs::remove_file(path);
 }
 
+#[test]
+fn what_was_measured_goes_down_a_pipe_too() {
+    let (to, _heard) = hearing(None);
+    let output = load(&format!("tcp {to} -n 5 --json -"), 0);
+    let run: Value = serde_json::from_slice(&output.stdout).expect("JSON, and nothing else");
+    assert_eq!(run["requests"], 5);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("requests      5\n"));
+}
+
 /// A server that does this with each datagram, counted from 0, and what sends to its peer.
 fn datagrams(
     mut answer: impl FnMut(u32, &mut [u8], &dyn Fn(&[u8])) + Send + 'static,

@@ -158,7 +158,8 @@ pub(crate) struct Common {
     /// is short, more if it is long.
     #[arg(long, value_name = "TIME", value_parser = stretch)]
     pub(crate) interval: Option<Duration>,
-    /// Writes what was measured to a file.
+    /// Writes what was measured to a file; with -, to standard output, and the table to standard
+    /// error.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Writes a page with plots, which needs nothing else.

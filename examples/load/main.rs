@@ -94,15 +94,22 @@ fn plan(plan: Result<Plan, String>) -> Result<Plan, Box<dyn std::error::Error>> 
 fn load(plan: Plan, args: &Common) -> Result<bool, Box<dyn std::error::Error>> {
     allow_descriptors(args.connections)?;
     // Better now than after an hour.
-    for path in args.json.iter().chain(&args.html) {
+    let is_piped = args.json.as_deref() == Some(Path::new("-"));
+    let json = args.json.as_deref().filter(|_| !is_piped);
+    for path in json.into_iter().chain(args.html.as_deref()) {
         let file = OpenOptions::new().append(true).create(true).open(path);
         file.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let report = measure(plan, args)?;
     // Files first: whoever reads the table may have read enough, and be gone.
-    let written = write(args.json.as_deref(), || format!("{:#}\n", report.json()))
+    let written = write(json, || format!("{:#}\n", report.json()))
         .and_then(|()| write(args.html.as_deref(), || html::page(&report)));
-    tell(&report.table())?;
+    if is_piped {
+        eprint!("{}", report.table());
+        tell(&format!("{:#}\n", report.json()))?;
+    } else {
+        tell(&report.table())?;
+    }
     written?;
     let mut is_kept = true;
     if let Some(max) = args.max_p99
