@@ -912,6 +912,21 @@ fn of_several_the_first_failure_names_the_one_that_failed() {
 }
 
 #[test]
+fn every_kind_of_error_is_explained() {
+    let help = String::from_utf8(load("tcp --help", 0).stdout).expect("text");
+    let source = include_str!("../examples/load/stats.rs");
+    let kinds: Vec<&str> = source
+        .lines()
+        .filter(|line| line.contains("Failure::") && line.contains("=> \""))
+        .filter_map(|line| line.split('"').nth(1))
+        .collect();
+    assert!(kinds.len() >= 10, "{kinds:?}");
+    for kind in kinds {
+        assert!(help.contains(&format!("\n  {kind} ")), "{kind}: {help}");
+    }
+}
+
+#[test]
 fn two_runs_are_compared() {
     let server = Running::start("echo", &["127.0.0.1:0"]);
     let path = scratch("json");

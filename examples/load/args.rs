@@ -15,19 +15,47 @@ use crate::common::url::{Url, resolve};
 
 /// Loads servers, and tells how they bear it.
 #[derive(Debug, Parser)]
-#[command(name = "load")]
+#[command(name = "load", after_help = STATUS)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+const STATUS: &str = "\
+Examples:
+  load http http://127.0.0.1:8080/ -c 64 -d 5s
+  load http http://127.0.0.1:8080/ --rate 5000 --max-p99 5ms --max-errors 0 --html load.html
+  load tcp 127.0.0.1:7000 --framing lines -n 100000 --json before.json
+  load compare before.json after.json
+
+Exit status:
+  0  it ran, and kept to the limits (--max-p99, --max-errors)
+  1  it did not, it could not run, or there was no good answer
+  2  the arguments make no sense";
+
+const ERRORS: &str = "\
+Errors, by kind:
+  connect      the connection could not be made; that is tried again after 100 ms
+  unreachable  the system was told that a datagram did not arrive
+  timeout      no answer in time
+  closed       the connection ended before the answer did
+  malformed    what came is not what the protocol allows
+  unasked      bytes that answer no request
+  status       an answer with a status that is not good
+  length       an answer of another length
+  content      an answer with other bytes
+  unsent       due at a constant rate, and never sent, because no connection was free";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Asks HTTP/1.1 servers.
+    #[command(after_help = ERRORS)]
     Http(HttpArgs),
     /// Sends messages to echo servers, over TCP or Unix sockets.
+    #[command(after_help = ERRORS)]
     Tcp(TcpArgs),
     /// Sends datagrams to echo servers.
+    #[command(after_help = ERRORS)]
     Udp(UdpArgs),
     /// Puts two runs side by side that were kept with --json.
     Compare(CompareArgs),
