@@ -674,6 +674,34 @@ fn a_receiver_that_pauses_holds_the_server_back_for_as_long_as_it_likes() {
 }
 
 #[test]
+fn a_server_is_not_too_slow_for_what_it_could_not_send_while_a_receiver_paused() {
+    let mut world = World::new(pipelined(1));
+    let listener = world.listen();
+    let (seen, token, is_done) = (Rc::default(), Rc::default(), Rc::default());
+    let slow = Box::new(Slow {
+        seen: Rc::clone(&seen),
+        token: Rc::clone(&token),
+        is_done: Rc::clone(&is_done),
+    });
+    let client = world.client.clone();
+    let sent = world
+        .reactor
+        .with_intents(|cx| client.receive(Request::get("/"), slow, cx));
+    assert_eq!(sent, Ok(()));
+    world.turn();
+    let peer = listener.accept().unwrap();
+    world.answer(&peer, "HTTP/1.1 200 \r\nContent-Length: 3\r\n\r\n");
+    for count in 1..=3 {
+        world.pass(Duration::from_secs(20));
+        world.reactor.resume(token.get().unwrap()).unwrap();
+        world.turn();
+        world.answer(&peer, "x");
+        assert_eq!(seen.get(), count);
+    }
+    assert!(is_done.get());
+}
+
+#[test]
 fn a_server_that_is_gone_when_a_receiver_goes_on_is_given_up_in_the_end() {
     let mut world = World::new(pipelined(1));
     let listener = world.listen();

@@ -247,6 +247,28 @@ fn a_body_that_trickles_is_answered_408() {
 }
 
 #[test]
+fn a_body_that_nobody_wants_and_that_trickles_ends_the_connection() {
+    for framing in [
+        "Content-Length: 999\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n",
+    ] {
+        let mut world = World::new();
+        let peer = world.connect();
+        peer.send(format!("POST /no HTTP/1.1\r\nHost: h\r\n{framing}").as_bytes());
+        world.turn();
+        assert!(peer.received().starts_with(b"HTTP/1.1 404 "));
+        for piece in ["1\r\nx\r\n"; 3] {
+            assert!(!peer.is_finished(), "too early");
+            world.pass(Duration::from_secs(4));
+            peer.send(piece.as_bytes());
+            world.turn();
+        }
+        assert_eq!(peer.received(), b"", "it was answered");
+        assert!(peer.is_finished());
+    }
+}
+
+#[test]
 fn a_head_that_trickles_is_answered_408() {
     let mut world = World::new();
     let peer = world.connect();

@@ -406,6 +406,8 @@ const PROMISES: &[(&str, &[&str])] = &[
     (
         "A minimum rate for bodies, keep-alive for 75 s",
         &[
+            "a_body_that_nobody_wants_and_that_trickles_ends_the_connection",
+            "a_peer_is_not_too_slow_for_what_it_could_not_send_while_a_receiver_paused",
             "a_body_that_trickles_is_answered_408",
             "a_body_that_stalls_for_10_s_is_answered_408",
             "a_connection_without_a_request_is_kept_for_75_s",

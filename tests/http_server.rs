@@ -351,6 +351,21 @@ fn a_receiver_that_pauses_holds_the_peer_up() {
 }
 
 #[test]
+fn a_peer_is_not_too_slow_for_what_it_could_not_send_while_a_receiver_paused() {
+    let (router, token) = slow();
+    let mut world = World::new(router);
+    world.send(format!("{CHUNKED}1\r\na\r\n"));
+    for _ in 0..2 {
+        assert_eq!(world.pass(Duration::from_secs(20)), b"");
+        world.reactor.resume(token.get().unwrap()).unwrap();
+        world.turn();
+        assert_eq!(world.send("1\r\nb\r\n"), b"", "it goes on");
+    }
+    world.reactor.resume(token.get().unwrap()).unwrap();
+    check(&world.send("0\r\n\r\n"), 200, "3 None");
+}
+
+#[test]
 fn a_receiver_sees_the_body_and_its_trailers() {
     let (router, token) = slow();
     let mut world = World::new(router);

@@ -34,7 +34,7 @@ pub(crate) enum Exchange {
         is_paused: bool,
     },
     /// The answer was given, and the body, of which so many bytes are allowed, is thrown away.
-    Discarding { left: usize },
+    Discarding { left: usize, pace: Pace },
     /// The answer's body is under way.
     Sending(Sending),
     /// Somebody else has the right to answer. The timer looks after whether they still have it.

@@ -16,7 +16,7 @@ use crate::limits::MinRate;
 /// | `max_body_len` | 1 MiB | 413, close; before the body is read, if its length is announced |
 /// | `max_trailers_len` | 8 KiB | 431, close |
 /// | `header_timeout` | 10 s | 408, close; without an answer if not a byte had come |
-/// | `min_body_rate` | 1 KiB in 10 s | 408, close |
+/// | `min_body_rate` | 1 KiB in 10 s | 408, close; without that if it was answered already |
 /// | `idle_timeout` | 75 s | close |
 /// | `max_requests` | off | the last answer says `Connection: close` |
 /// | `max_concurrent` | off | 503 with `Retry-After` |

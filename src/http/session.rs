@@ -237,7 +237,8 @@ impl Session {
             cx,
         );
         if keeps_alive {
-            self.enter(Exchange::Discarding { left: max });
+            let pace = Pace::new(cx.now());
+            self.enter(Exchange::Discarding { left: max, pace });
         }
     }
 
@@ -259,21 +260,30 @@ impl Session {
                     self.on_buffered(trailers, cx);
                 }
             }
-            Some(Exchange::Receiving { pace, .. }) => {
+            Some(Exchange::Receiving {
+                pace, is_paused, ..
+            }) => {
+                if mem::take(is_paused) {
+                    // The time that we took is not the peer's.
+                    *pace = Pace::new(now);
+                }
                 if pace.is_too_slow(bytes.len(), now, rate) && end.is_none() {
                     return self.give_up(Response::error(Status::REQUEST_TIMEOUT), cx);
                 }
                 self.on_received(bytes, end, cx);
             }
-            Some(Exchange::Discarding { left }) => match left.checked_sub(bytes.len()) {
-                Some(rest) => {
-                    *left = rest;
-                    if end.is_some() {
-                        self.leave();
+            Some(Exchange::Discarding { left, pace }) => {
+                let is_too_slow = pace.is_too_slow(bytes.len(), now, rate) && end.is_none();
+                match left.checked_sub(bytes.len()) {
+                    Some(rest) if !is_too_slow => {
+                        *left = rest;
+                        if end.is_some() {
+                            self.leave();
+                        }
                     }
+                    _ => cx.finish(),
                 }
-                None => cx.finish(),
-            },
+            }
             Some(Exchange::Sending(_) | Exchange::Awaiting { .. } | Exchange::Later { .. })
             | None => overtaken(cx),
         }
@@ -298,7 +308,6 @@ impl Session {
     fn on_received(&mut self, bytes: &[u8], end: Option<Fields<'_>>, cx: &mut Cx<'_>) {
         let Some(Exchange::Receiving {
             receiver,
-            pace,
             is_paused,
             ..
         }) = self.exchange.as_deref_mut()
@@ -314,13 +323,8 @@ impl Session {
             (Flow::Answer(response), None) => return self.give_up(response, cx),
             (Flow::Answer(response), Some(_)) => response,
             (Flow::More | Flow::Pause, Some(trailers)) => receiver.on_end(trailers, cx),
-            (Flow::More, None) => {
-                *is_paused = false;
-                return;
-            }
+            (Flow::More, None) => return,
             (Flow::Pause, None) => {
-                // The time that we take is not the peer's.
-                *pace = Pace::new(cx.now());
                 *is_paused = true;
                 return cx.pause();
             }

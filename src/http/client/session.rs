@@ -285,7 +285,10 @@ impl Session {
         else {
             return;
         };
-        *is_paused = false;
+        if mem::take(is_paused) {
+            // The time that we took is not the server's.
+            *pace = Pace::new(cx.now());
+        }
         if let Some(check) = check {
             check.update(bytes);
         }
@@ -316,14 +319,7 @@ impl Session {
     /// Does what a receiver wants in the middle of an answer.
     fn heed(&mut self, flow: Flow, cx: &mut Cx<'_>) {
         match (flow, &mut self.state) {
-            (
-                Flow::Pause,
-                State::Body {
-                    pace, is_paused, ..
-                },
-            ) => {
-                // The time that we take is not the server's.
-                *pace = Pace::new(cx.now());
+            (Flow::Pause, State::Body { is_paused, .. }) => {
                 *is_paused = true;
                 cx.pause();
             }
