@@ -785,7 +785,8 @@ fn an_answer_that_comes_byte_by_byte_may_have_its_time() {
 /// However much is answered at a time, what is asked then is not answered in the same moment.
 #[test]
 fn an_answer_takes_some_time() {
-    let server = Running::spawn("serve", command("serve", &["--port0"]), 10);
+    let sockets = if cfg!(feature = "hub") { 10 } else { 9 };
+    let server = Running::spawn("serve", command("serve", &["--port0"]), sockets);
     let udp = server.addresses.iter().find(|to| to.starts_with("udp://"));
     for line in [
         format!("udp {} -n 20000 -c 2 -p 64", udp.expect("its echo")),
