@@ -616,6 +616,13 @@ fn a_load_tester_that_is_the_bottleneck_says_so() {
     let run = measured(&line, 0);
     let doubts = run["client"]["doubts"].to_string();
     assert!(doubts.contains("was the bottleneck"), "{run}");
+    // Whoever compares it is told, too.
+    let path = scratch("json");
+    fs::write(&path, run.to_string()).expect("a file");
+    let output = load(&format!("compare {0} {0}", path.display()), 0);
+    let table = String::from_utf8(output.stdout).expect("text");
+    assert!(table.contains("CAUTION (after): this load"), "{table}");
+    _ = fs::remove_file(path);
 }
 
 #[test]
@@ -952,6 +959,13 @@ fn two_runs_are_compared() {
         "{table}"
     );
     load(&format!("compare {file} /nowhere.json"), 1);
+    let nobody = nobody();
+    load(&format!("tcp {nobody} -n 5 --json {}", other.display()), 1);
+    let output = load(&format!("compare {file} {}", other.display()), 0);
+    let table = String::from_utf8(output.stdout).expect("text");
+    let errors = table.lines().find(|line| line.starts_with("  connect "));
+    let cells: Vec<&str> = errors.unwrap_or_default().split_whitespace().collect();
+    assert_eq!(cells, ["connect", "0", "5", "-"], "{table}");
     _ = fs::remove_file(other);
     _ = fs::remove_file(path);
 }
