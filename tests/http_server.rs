@@ -366,6 +366,16 @@ fn a_peer_is_not_too_slow_for_what_it_could_not_send_while_a_receiver_paused() {
 }
 
 #[test]
+fn a_receiver_that_nobody_resumes_gives_the_request_up_after_75_s() {
+    let (router, _) = slow();
+    let mut world = World::new(router);
+    world.send(format!("{CHUNKED}1\r\na\r\n"));
+    assert_eq!(world.pass(Duration::from_secs(74)), b"");
+    check(&world.pass(2 * SECOND), 408, "Request Timeout");
+    assert!(world.peer.is_finished());
+}
+
+#[test]
 fn a_receiver_sees_the_body_and_its_trailers() {
     let (router, token) = slow();
     let mut world = World::new(router);

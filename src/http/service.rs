@@ -67,7 +67,8 @@ pub enum Flow {
     /// With more of it.
     More,
     /// Not before somebody calls `Intents::resume_other` with the connection's token: until then
-    /// nothing is read, and TCP slows the peer down.
+    /// nothing is read, and TCP slows the peer down. After `Limits::idle_timeout` the request is
+    /// given up (408).
     Pause,
     /// Not at all: this is the answer.
     Answer(Response),
