@@ -111,7 +111,7 @@ impl Outbox {
     /// Nothing else may shorten the file meanwhile: if it turns out to be shorter, or cannot be
     /// read, the connection is reset, so that the peer does not take what it has for the whole. If
     /// it is written to, the peer may get old bytes or new ones. A short stretch is cheaper to read
-    /// and put. From the first one of more than 128 KiB on, the socket takes no more than so much
+    /// and put. From the first one of more than 64 KiB on, the socket takes no more than so much
     /// that it has not sent yet, unless `StreamOptions::not_sent_low_water` was set (Linux).
     ///
     /// ```

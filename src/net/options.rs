@@ -22,7 +22,7 @@ pub struct StreamOptions {
     /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged.
     pub user_timeout: Option<Duration>,
     /// `TCP_NOTSENT_LOWAT`, bytes: the kernel takes no more while so many wait in it that it has
-    /// not sent even once. Default: as many as it has room for, but 128 KiB on Linux from the first
+    /// not sent even once. Default: as many as it has room for, but 64 KiB on Linux from the first
     /// long stretch of a file on ([`Outbox::put_file`](crate::Outbox::put_file)).
     ///
     /// A low one bounds what the kernel keeps for each peer, and takes away the slack that two have

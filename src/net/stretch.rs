@@ -111,7 +111,7 @@ fn is_masked(status: &str) -> bool {
 
 /// Bytes of large files that may wait in a socket and are not sent yet.
 #[cfg(all(feature = "sendfile", any(target_os = "linux", target_os = "android")))]
-const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+const NOT_SENT_LOW_WATER: u32 = 64 * 1024;
 
 /// Bytes that are read and written at once. They lie on the stack, and are cleared each time.
 const PIECE_LEN: usize = 16 * 1024;
