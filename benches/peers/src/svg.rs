@@ -20,21 +20,22 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
     let longest = bars.iter().map(Bar::right).fold(1.0, f64::max);
     let scale = 340.0 / longest;
     let height = bars.len() * 22 + 6;
-    let mut svg = format!("<svg viewBox='0 0 640 {height}' role='img'>\n");
+    let mut svg = format!("<svg viewBox='0 0 670 {height}' role='img'>\n");
+    let label_x = BARS_X - 6.0;
     for (index, bar) in bars.iter().enumerate() {
         let (y, width) = (index * 22 + 4, (bar.value.unwrap_or(0.0) * scale).max(1.0));
         let class = if bar.is_ours { "ours" } else { "bar" };
-        let (text_y, text_x) = (y + 13, 118.0 + bar.right() * scale);
+        let (text_y, text_x) = (y + 13, BARS_X + 8.0 + bar.right() * scale);
         let _ = writeln!(
             svg,
-            "<text x='104' y='{text_y}' text-anchor='end'>{label}</text>\
-             <rect class='{class}' x='110' y='{y}' width='{width:.1}' height='18' rx='2'/>\
+            "<text x='{label_x}' y='{text_y}' text-anchor='end'>{label}</text>\
+             <rect class='{class}' x='{BARS_X}' y='{y}' width='{width:.1}' height='18' rx='2'/>\
              <text x='{text_x:.1}' y='{text_y}'>{text}</text>",
             label = escaped(&bar.label),
             text = escaped(&bar.text),
         );
         if let Some((low, high)) = bar.interval {
-            let (left, right) = (110.0 + low * scale, 110.0 + high * scale);
+            let (left, right) = (BARS_X + low * scale, BARS_X + high * scale);
             let (top, middle, bottom) = (y + 5, y + 9, y + 13);
             let _ = writeln!(
                 svg,
@@ -43,7 +44,7 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
             );
         }
     }
-    let one = 110.0 + scale;
+    let one = BARS_X + scale;
     let _ = writeln!(
         svg,
         "<line x1='{one:.1}' x2='{one:.1}' y1='0' y2='{height}'/></svg>"
@@ -134,3 +135,6 @@ pub(crate) fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     text.replace('>', "&gt;").replace('\'', "&#39;")
 }
+
+/// Where bars begin: there is room for the longest name.
+const BARS_X: f64 = 140.0;
