@@ -135,36 +135,43 @@ impl Http {
     #[inline]
     fn verdict(&mut self, lane: &Lane) -> Result<(), Failure> {
         let verdict = self.judge();
-        verdict.map_err(|(why, text)| {
+        if let Err(why) = verdict {
             lane.explain(|| match &self.questions.all[..] {
-                [_] => text,
-                all => format!("{}: {text}", all[self.awaited].name()),
+                [_] => self.in_words(why),
+                all => format!("{}: {}", all[self.awaited].name(), self.in_words(why)),
             });
-            why
-        })
+        }
+        verdict
     }
 
-    /// What is wrong with an answer, and in words.
+    /// What is wrong with an answer.
     #[inline]
-    fn judge(&mut self) -> Result<(), (Failure, String)> {
+    fn judge(&mut self) -> Result<(), Failure> {
         let (answer, expect) = (&mut self.answer, &self.questions.expect);
         let is_good = match expect.status {
             None => (200..400).contains(&answer.status),
             Some(status) => answer.status == status,
         };
         if !is_good {
-            return Err((Failure::Status, format!("status {}", answer.status)));
+            return Err(Failure::Status);
         }
         if expect.len.is_some_and(|len| len != answer.body_len) {
-            let text = format!("a body of {} bytes", answer.body_len);
-            return Err((Failure::Length, text));
+            return Err(Failure::Length);
         }
         if let (Some(expected), Some(digest)) = (expect.sha256, answer.digest.take())
             && digest.finalize()[..] != expected
         {
-            return Err((Failure::Content, "a body with another digest".into()));
+            return Err(Failure::Content);
         }
         Ok(())
+    }
+
+    fn in_words(&self, why: Failure) -> String {
+        match why {
+            Failure::Status => format!("status {}", self.answer.status),
+            Failure::Length => format!("a body of {} bytes", self.answer.body_len),
+            _ => "a body with another digest".into(),
+        }
     }
 }
 

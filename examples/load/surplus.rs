@@ -41,6 +41,14 @@ impl Arrived {
             self.is_new.set(true);
         }
     }
+
+    /// It has made that of them.
+    #[inline]
+    fn take<F, R>(&self, step: &Step<F, R>) {
+        if let Step::Frame { consumed, .. } | Step::Skip { consumed, .. } = step {
+            self.left.set(self.left.get().saturating_sub(*consumed));
+        }
+    }
 }
 
 /// Another decoder, watched.
@@ -70,22 +78,16 @@ impl<D: Decoder> Decoder for Watched<D> {
 
     #[inline]
     fn decode<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Watched<D>> {
-        let arrived = &self.arrived;
-        arrived.show(input.len());
+        self.arrived.show(input.len());
         let step = self.inner.decode(input)?;
-        if let Step::Frame { consumed, .. } | Step::Skip { consumed, .. } = step {
-            arrived.left.set(input.len().saturating_sub(consumed));
-        }
+        self.arrived.take(&step);
         Ok(step)
     }
 
     fn decode_eof<'a>(&'a mut self, input: &'a [u8]) -> Decoded<'a, Watched<D>> {
-        let arrived = &self.arrived;
-        arrived.show(input.len());
+        self.arrived.show(input.len());
         let step = self.inner.decode_eof(input)?;
-        if let Step::Frame { consumed, .. } | Step::Skip { consumed, .. } = step {
-            arrived.left.set(input.len().saturating_sub(consumed));
-        }
+        self.arrived.take(&step);
         Ok(step)
     }
 

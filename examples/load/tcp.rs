@@ -133,4 +133,5 @@ where
     }
 }
 
-const OTHER_BYTES: &str = "other bytes than were sent";
+/// Why an echo is none.
+pub(crate) const OTHER_BYTES: &str = "other bytes than were sent";

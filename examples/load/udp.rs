@@ -17,6 +17,7 @@ use windlass::{
 
 use crate::lane::{Lane, RETRY_AFTER, Run};
 use crate::stats::Failure;
+use crate::tcp::OTHER_BYTES;
 
 /// Sends datagrams, and compares what comes back.
 pub(crate) struct Asking {
@@ -144,7 +145,7 @@ impl DatagramProtocol for Asking {
                 .explain(|| format!("a datagram of {} bytes", datagram.len));
             Err(Failure::Length)
         } else if bytes != &self.datagram[NUMBER_LEN..] {
-            self.lane.explain(|| "other bytes than were sent".into());
+            self.lane.explain(|| OTHER_BYTES.into());
             Err(Failure::Content)
         } else {
             Ok(())
