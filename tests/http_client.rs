@@ -610,10 +610,32 @@ fn large_bodies_go_both_ways() {
 }
 
 /// Pauses after each piece.
+#[derive(Clone, Default)]
 struct Slow {
     seen: Rc<Cell<usize>>,
     token: Rc<Cell<Option<Token>>>,
     is_done: Rc<Cell<bool>>,
+}
+
+impl Slow {
+    /// Asks for that, as one that receives it.
+    #[track_caller]
+    fn ask(&self, world: &mut World, path: &str) {
+        let client = world.client.clone();
+        let slow = Box::new(self.clone());
+        let sent = world
+            .reactor
+            .with_intents(|cx| client.receive(Request::get(path), slow, cx));
+        assert_eq!(sent, Ok(()));
+        world.turn();
+    }
+
+    /// Is ready for the next piece.
+    #[track_caller]
+    fn go_on(&self, world: &mut World) {
+        world.reactor.resume(self.token.get().unwrap()).unwrap();
+        world.turn();
+    }
 }
 
 impl Receiver for Slow {
@@ -641,64 +663,41 @@ impl Receiver for Slow {
 fn a_receiver_that_pauses_holds_the_server_back_for_as_long_as_it_likes() {
     let mut world = World::new(pipelined(1));
     own_server(&mut world);
-    let (seen, token, is_done) = (Rc::default(), Rc::default(), Rc::default());
-    let slow = Box::new(Slow {
-        seen: Rc::clone(&seen),
-        token: Rc::clone(&token),
-        is_done: Rc::clone(&is_done),
-    });
-    let client = world.client.clone();
-    let sent = world
-        .reactor
-        .with_intents(|cx| client.receive(Request::get("/stream"), slow, cx));
-    assert_eq!(sent, Ok(()));
-    world.turn();
-    assert_eq!(seen.get(), 0);
+    let slow = Slow::default();
+    slow.ask(&mut world, "/stream");
+    assert_eq!(slow.seen.get(), 0);
     // In all more than the client's own time-outs.
     for _ in 0..3 {
         world.pass(Duration::from_secs(20));
-        let before = seen.get();
-        world.reactor.resume(token.get().unwrap()).unwrap();
-        world.turn();
+        let before = slow.seen.get();
+        slow.go_on(&mut world);
         assert!(
-            seen.get() > before && seen.get() < 200_000,
+            slow.seen.get() > before && slow.seen.get() < 200_000,
             "{}",
-            seen.get()
+            slow.seen.get()
         );
     }
-    while !is_done.get() {
-        world.reactor.resume(token.get().unwrap()).unwrap();
-        world.turn();
+    while !slow.is_done.get() {
+        slow.go_on(&mut world);
     }
-    assert_eq!(seen.get(), 500_000);
+    assert_eq!(slow.seen.get(), 500_000);
 }
 
 #[test]
 fn a_server_is_not_too_slow_for_what_it_could_not_send_while_a_receiver_paused() {
     let mut world = World::new(pipelined(1));
     let listener = world.listen();
-    let (seen, token, is_done) = (Rc::default(), Rc::default(), Rc::default());
-    let slow = Box::new(Slow {
-        seen: Rc::clone(&seen),
-        token: Rc::clone(&token),
-        is_done: Rc::clone(&is_done),
-    });
-    let client = world.client.clone();
-    let sent = world
-        .reactor
-        .with_intents(|cx| client.receive(Request::get("/"), slow, cx));
-    assert_eq!(sent, Ok(()));
-    world.turn();
+    let slow = Slow::default();
+    slow.ask(&mut world, "/");
     let peer = listener.accept().unwrap();
     world.answer(&peer, "HTTP/1.1 200 \r\nContent-Length: 3\r\n\r\n");
     for count in 1..=3 {
         world.pass(Duration::from_secs(20));
-        world.reactor.resume(token.get().unwrap()).unwrap();
-        world.turn();
+        slow.go_on(&mut world);
         world.answer(&peer, "x");
-        assert_eq!(seen.get(), count);
+        assert_eq!(slow.seen.get(), count);
     }
-    assert!(is_done.get());
+    assert!(slow.is_done.get());
 }
 
 #[test]

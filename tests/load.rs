@@ -431,15 +431,21 @@ fn figures_over_time_are_for_stretches_of_the_length_that_was_asked_for() {
     assert!(stretches(&measured(&line, 0)) > Some(1));
 }
 
-#[test]
-fn a_run_that_is_interrupted_tells_what_it_has_measured() {
+/// A run of an hour that has an answer.
+fn under_way() -> (Running, Receiver<Heard>) {
     let (to, heard) = hearing(None);
     let command = command("load", &["tcp", &to.to_string(), "-d", "1h", "-c", "1"]);
-    let mut running = Running::spawn("load", command, 0);
+    let running = Running::spawn("load", command, 0);
     // One message has been answered, at least, when the next one comes.
     for _ in 0..3 {
         heard.recv().expect("it connects and sends");
     }
+    (running, heard)
+}
+
+#[test]
+fn a_run_that_is_interrupted_tells_what_it_has_measured() {
+    let (mut running, _heard) = under_way();
     running.signal(Signal::INT);
     let line = running.line_until(|line| line.starts_with("requests "));
     assert_ne!(line.split_whitespace().last(), Some("0"));
@@ -450,12 +456,7 @@ fn a_run_that_is_interrupted_tells_what_it_has_measured() {
 /// As `timeout` sends them: to the process, and to its group.
 #[test]
 fn two_signals_at_a_time_are_as_good_as_one() {
-    let (to, heard) = hearing(None);
-    let command = command("load", &["tcp", &to.to_string(), "-d", "1h", "-c", "1"]);
-    let mut running = Running::spawn("load", command, 0);
-    for _ in 0..3 {
-        heard.recv().expect("it connects and sends");
-    }
+    let (mut running, _heard) = under_way();
     for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
         running.signal(signal);
     }
@@ -779,10 +780,10 @@ fn the_answers_of_another_protocol_are_an_error_each() {
 #[test]
 fn an_answer_that_comes_byte_by_byte_may_have_its_time() {
     let to = doing(|_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")?;
+        // Until nobody wants them any more, which is long before the end.
         loop {
             stream.write_all(b"x")?;
-            thread::sleep(Duration::from_millis(1));
         }
     });
     let line = format!("http http://{to}/ -c 1 -n 2 --answer-timeout 50ms");
@@ -974,15 +975,16 @@ fn two_runs_are_compared() {
 fn where_nothing_was_answered_there_is_no_line_of_latencies() {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let to = doing(|heard, stream| {
-        if COUNT.fetch_add(1, Ordering::Relaxed) == 5 {
-            thread::sleep(Duration::from_millis(300));
+        // One is not answered, until its time is over.
+        match COUNT.fetch_add(1, Ordering::Relaxed) {
+            5 => Ok(()),
+            _ => stream.write_all(heard),
         }
-        stream.write_all(heard)
     });
     let path = scratch("html");
     let file = path.display();
     load(
-        &format!("tcp {to} -c 1 -n 10 --interval 10ms --html {file}"),
+        &format!("tcp {to} -c 1 -n 10 --timeout 300ms --interval 10ms --html {file}"),
         0,
     );
     let page = fs::read_to_string(&path).expect("it was written");
